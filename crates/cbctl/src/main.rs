@@ -1,0 +1,2 @@
+//! cbctl
+fn main() {}

@@ -1,0 +1,2 @@
+//! cb-operator
+fn main() {}
