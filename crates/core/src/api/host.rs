@@ -1,0 +1,250 @@
+//! `Host`: the machine that the operator keeps.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ApiVersion, DeletionPolicy, DriftPolicy, Kind, Object, ObjectMeta, PortNumber, Resources,
+};
+use crate::types::{GroupName, HostPath, HttpUrl, UnitName};
+
+/// The machine: its folders, port range, nginx, shared services and defaults.
+/// The operator reads one, by default from `/etc/cb/host.yaml`, when it starts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Host {
+    /// Always `campaignbrain.io/v1alpha1`.
+    pub api_version: ApiVersion,
+    /// Always `Host`.
+    pub kind: HostKind,
+    /// The Host's name and labels. `placement.hostSelector` of a Tenant selects
+    /// by these labels.
+    pub metadata: ObjectMeta,
+    /// What the Host is. Every field has a default.
+    #[serde(default)]
+    pub spec: HostSpec,
+}
+
+/// The value of `kind` in a Host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum HostKind {
+    /// `Host`
+    #[default]
+    Host,
+}
+
+impl Object for Host {
+    type Spec = HostSpec;
+    const KIND: Kind = Kind::Host;
+    fn name(&self) -> &str {
+        self.metadata.name.as_str()
+    }
+    fn spec(&self) -> &HostSpec {
+        &self.spec
+    }
+}
+
+/// What a Host is.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct HostSpec {
+    /// Where things are on this host.
+    pub paths: Paths,
+    /// The range that tenants' ports come from.
+    pub ports: PortRange,
+    /// The reverse proxy.
+    pub nginx: NginxSpec,
+    /// What all tenants share.
+    pub shared_services: SharedServices,
+    /// Defaults for tenants.
+    pub defaults: Defaults,
+    /// When tenants whose manifests are gone are removed.
+    pub prune: Prune,
+    /// The operator's API.
+    pub api: Api,
+    /// Full passes over everything, in case an event was lost.
+    pub resync: Resync,
+}
+
+/// Where things are on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Paths {
+    /// The folder of manifests. Default `/etc/cb/manifests`.
+    pub manifests: HostPath,
+    /// The folder of the tenants' `.env` files. Default `/etc/cb/tenants`.
+    pub env: HostPath,
+    /// The folder of records, releases, tenants' data and backups. Default
+    /// `/var/lib/cb`.
+    pub state: HostPath,
+    /// The folder of the API's socket. Default `/run/cb`.
+    pub runtime: HostPath,
+    /// The folder of unit files. Default `/etc/systemd/system`.
+    pub units: HostPath,
+    /// The folder of user definitions. Default `/etc/sysusers.d`.
+    pub sysusers: HostPath,
+    /// The file that reserves the port range. Default
+    /// `/etc/sysctl.d/60-cb-operator.conf`.
+    pub sysctl: HostPath,
+}
+
+fn path(text: &str) -> HostPath {
+    text.parse().expect("a valid constant")
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            manifests: path("/etc/cb/manifests"),
+            env: path("/etc/cb/tenants"),
+            state: path("/var/lib/cb"),
+            runtime: path("/run/cb"),
+            units: path("/etc/systemd/system"),
+            sysusers: path("/etc/sysusers.d"),
+            sysctl: path("/etc/sysctl.d/60-cb-operator.conf"),
+        }
+    }
+}
+
+/// The range that tenants' ports come from. Slot *n* starts at
+/// `base + n × stride`; a service has the slot's first port plus its
+/// `portOffset`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PortRange {
+    /// The first port of the first slot. Default 32300.
+    pub base: PortNumber,
+    /// The distance between slots. Default 10.
+    #[schemars(range(min = 1, max = 100))]
+    pub stride: u16,
+    /// How many slots there are. Default 1000.
+    #[schemars(range(min = 1, max = 10000))]
+    pub slots: u16,
+}
+
+impl Default for PortRange {
+    fn default() -> Self {
+        Self {
+            base: PortNumber(32300),
+            stride: 10,
+            slots: 1000,
+        }
+    }
+}
+
+/// The reverse proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NginxSpec {
+    /// nginx's main configuration. Default `/etc/nginx/nginx.conf`.
+    pub config: HostPath,
+    /// The folder of tenants' sites, included by the main configuration's
+    /// `http` block. Default `/etc/nginx/conf.d`.
+    pub sites: HostPath,
+    /// nginx's unit. Default `nginx.service`.
+    pub unit: UnitName,
+    /// Whether sites listen on IPv6 too. Default `true`.
+    pub ipv6: bool,
+}
+
+impl Default for NginxSpec {
+    fn default() -> Self {
+        Self {
+            config: path("/etc/nginx/nginx.conf"),
+            sites: path("/etc/nginx/conf.d"),
+            unit: "nginx.service".parse().expect("a valid constant"),
+            ipv6: true,
+        }
+    }
+}
+
+/// What all tenants share.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SharedServices {
+    /// The i360 voter database: a DuckDB file that tenants with
+    /// `database.i360: true` can read. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub i360: Option<I360>,
+    /// The Ollama LLM service. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ollama: Option<Ollama>,
+}
+
+/// The i360 voter database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct I360 {
+    /// The file.
+    pub path: HostPath,
+}
+
+/// The Ollama LLM service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Ollama {
+    /// Its URL, written to every tenant's `.env` as `OLLAMA_URL`.
+    pub url: HttpUrl,
+}
+
+/// Defaults for tenants.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Defaults {
+    /// Limits for tenants that do not set them.
+    pub resources: Resources,
+    /// What to do about drift. Default `Correct`.
+    pub drift_policy: DriftPolicy,
+    /// What to do with the data of a deleted tenant. Default `Retain`.
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// When tenants whose manifests are gone are removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Prune {
+    /// How long a manifest must be gone, in seconds. Default 10.
+    #[schemars(range(max = 86400))]
+    pub delay_seconds: u32,
+    /// How many tenants may go at once, as a percentage of all, at least one.
+    /// When more manifests vanish together, nothing is removed until they are
+    /// back or each tenant is deleted by name. Default 10.
+    #[schemars(range(max = 100))]
+    pub max_percent: u8,
+}
+
+impl Default for Prune {
+    fn default() -> Self {
+        Self {
+            delay_seconds: 10,
+            max_percent: 10,
+        }
+    }
+}
+
+/// The operator's API.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Api {
+    /// Members of this group may use the API beside root; they can change
+    /// every tenant. Default: root alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupName>,
+}
+
+/// Full passes over everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Resync {
+    /// Seconds between full passes. Default 300.
+    #[schemars(range(min = 1, max = 86400))]
+    pub period_seconds: u32,
+}
+
+impl Default for Resync {
+    fn default() -> Self {
+        Self {
+            period_seconds: 300,
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The objects: `Tenant`, `Application` and `Host`, group
+//! `campaignbrain.io`, version `v1alpha1`.
+//!
+//! They have Kubernetes' shape and follow its API conventions
+//! (<https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md>).
+//! Every field's documentation here is its description in the generated
+//! schemas and in the reference. Unknown fields are errors.
+
+mod application;
+mod host;
+mod meta;
+mod tenant;
+
+pub use application::*;
+pub use host::*;
+pub use meta::*;
+pub use tenant::*;
+
+/// The API group of every object.
+pub const GROUP: &str = "campaignbrain.io";
+/// The version of the API group.
+pub const VERSION: &str = "v1alpha1";
+/// What `apiVersion` says in every object.
+pub const API_VERSION: &str = "campaignbrain.io/v1alpha1";

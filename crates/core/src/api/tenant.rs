@@ -1,0 +1,305 @@
+//! `Tenant`: one customer's instance of an application.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ApiVersion, Condition, Kind, Object, TenantMeta};
+use crate::types::{
+    Cpu, DomainName, EnvName, EnvValue, HostPath, Memory, ObjectName, TenantName, Version,
+};
+
+/// One customer's instance of an Application: its own services, ports, nginx
+/// site, database, `.env` and folder of uploads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tenant {
+    /// Always `campaignbrain.io/v1alpha1`.
+    pub api_version: ApiVersion,
+    /// Always `Tenant`.
+    pub kind: TenantKind,
+    /// The tenant's name, labels and annotations.
+    pub metadata: TenantMeta,
+    /// What the tenant should be.
+    pub spec: TenantSpec,
+    /// What the operator saw last. Read-only: it is refused in a manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<TenantStatus>,
+}
+
+/// The value of `kind` in a Tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum TenantKind {
+    /// `Tenant`
+    #[default]
+    Tenant,
+}
+
+impl Object for Tenant {
+    type Spec = TenantSpec;
+    const KIND: Kind = Kind::Tenant;
+    fn name(&self) -> &str {
+        self.metadata.name.as_str()
+    }
+    fn spec(&self) -> &TenantSpec {
+        &self.spec
+    }
+}
+
+/// What a tenant should be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TenantSpec {
+    /// The customer's name, as people read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<EnvValue>,
+    /// The name of the Application that this tenant runs.
+    pub application: ObjectName,
+    /// The version of the Application that this tenant runs; one of the
+    /// Application's `versions`.
+    pub version: Version,
+    /// The domain names that nginx serves this tenant under. A domain belongs
+    /// to one tenant. Without any, the tenant has no nginx site.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<DomainName>,
+    /// Certificate for the domains. With it, nginx serves HTTPS and redirects
+    /// HTTP to it; without, nginx serves HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// Fixed ports by service name. A service that is not named here gets its
+    /// port from the tenant's slot in the Host's port range.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<ObjectName, PortNumber>,
+    /// Environment variables for all of the tenant's services, written to its
+    /// `.env`. Names that the operator itself sets are refused.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<EnvName, EnvValue>,
+    /// Environment variables whose values are read from files on the host.
+    /// The values appear in the tenant's `.env` and nowhere else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_refs: Vec<SecretRef>,
+    /// The tenant's database.
+    #[serde(default, skip_serializing_if = "DatabaseSpec::is_default")]
+    pub database: DatabaseSpec,
+    /// Limits for each of the tenant's services. Unset fields take the Host's
+    /// `defaults.resources`.
+    #[serde(default, skip_serializing_if = "Resources::is_default")]
+    pub resources: Resources,
+    /// With `true` the operator leaves the tenant as it is: nothing is
+    /// started, stopped, written or corrected. Default `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
+    /// What to do when the host differs from what was applied. Default: the
+    /// Host's `defaults.driftPolicy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift_policy: Option<DriftPolicy>,
+    /// What happens to the tenant's data when its manifest is deleted.
+    /// Default: the Host's `defaults.deletionPolicy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// Which hosts the tenant runs on. Default: every host that reads this
+    /// manifest.
+    #[serde(default, skip_serializing_if = "Placement::is_default")]
+    pub placement: Placement,
+}
+
+/// Certificate and key files on the host, in PEM form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate with its chain.
+    pub certificate_file: HostPath,
+    /// The private key.
+    pub key_file: HostPath,
+}
+
+/// A TCP port from 1024 to 65535.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct PortNumber(#[schemars(range(min = 1024, max = 65535))] pub u16);
+
+impl TryFrom<u32> for PortNumber {
+    type Error = crate::types::InvalidValue;
+    fn try_from(port: u32) -> Result<Self, Self::Error> {
+        match u16::try_from(port) {
+            Ok(port) if port >= 1024 => Ok(Self(port)),
+            _ => Err(crate::types::InvalidValue(format!(
+                "{port} is not a usable port: use one from 1024 to 65535"
+            ))),
+        }
+    }
+}
+
+impl From<PortNumber> for u32 {
+    fn from(port: PortNumber) -> u32 {
+        port.0.into()
+    }
+}
+
+/// An environment variable whose value is the content of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretRef {
+    /// The variable's name.
+    pub name: EnvName,
+    /// A file on the host that root can read and that holds the value on one
+    /// line; a final line break is removed.
+    pub file: HostPath,
+}
+
+/// The tenant's database.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DatabaseSpec {
+    /// Whether the tenant may read the shared i360 voter database. It is bound
+    /// read-only into the tenant's services. Default `false`.
+    #[serde(default)]
+    pub i360: bool,
+}
+
+impl DatabaseSpec {
+    fn is_default(&self) -> bool {
+        self == &Self::default()
+    }
+}
+
+/// Limits for each service of a tenant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Resources {
+    /// Memory, as systemd's `MemoryMax=`. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// Processor time, as systemd's `CPUQuota=`. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Cpu>,
+    /// Processes and threads, as systemd's `TasksMax=`. Default: systemd's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub tasks: Option<u32>,
+}
+
+impl Resources {
+    fn is_default(&self) -> bool {
+        self == &Self::default()
+    }
+
+    /// These limits, with unset fields taken from `defaults`.
+    #[must_use]
+    pub fn or(&self, defaults: &Resources) -> Resources {
+        Resources {
+            memory: self.memory.clone().or_else(|| defaults.memory.clone()),
+            cpu: self.cpu.clone().or_else(|| defaults.cpu.clone()),
+            tasks: self.tasks.or(defaults.tasks),
+        }
+    }
+}
+
+/// What to do when the host differs from what was applied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DriftPolicy {
+    /// Put it right.
+    #[default]
+    Correct,
+    /// Report it and change nothing. A changed manifest is still applied.
+    Detect,
+}
+
+/// What happens to a tenant's data when its manifest is deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// Services, site and units are removed; database, uploads, `.env` and the
+    /// Linux user stay.
+    #[default]
+    Retain,
+    /// Everything is removed; the data is moved into the backups folder first
+    /// and checked there.
+    Delete,
+}
+
+/// Which hosts a tenant runs on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Placement {
+    /// The tenant runs on hosts that have all of these labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub host_selector: BTreeMap<String, String>,
+}
+
+impl Placement {
+    fn is_default(&self) -> bool {
+        self == &Self::default()
+    }
+}
+
+/// What the operator saw of a tenant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantStatus {
+    /// The generation of the spec that this status is about. It grows by one
+    /// with every change of the spec.
+    pub observed_generation: u64,
+    /// The version that runs, by the services' own health answers; absent
+    /// until one answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The release folder that the services run from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// The database's schema version, by the health answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<i64>,
+    /// The port of each service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<String, u16>,
+    /// Where nginx serves the tenant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
+    /// The services, in the Application's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceStatus>,
+    /// The state by aspect. `Ready`, `Reconciling` and `Stalled` follow
+    /// kstatus.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+impl TenantStatus {
+    /// The condition of this type.
+    #[must_use]
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|c| c.kind == kind)
+    }
+}
+
+/// What the operator saw of one service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceStatus {
+    /// The service's name in the Application.
+    pub name: String,
+    /// The systemd unit.
+    pub unit: String,
+    /// systemd's active state, for example `active` or `failed`.
+    pub active_state: String,
+    /// systemd's sub-state, for example `running` or `auto-restart`.
+    pub sub_state: String,
+    /// The unit's current InvocationID, to find its run in the journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invocation_id: Option<String>,
+    /// Whether the health check of this run succeeded; absent until it was
+    /// asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy: Option<bool>,
+}
+
+impl Tenant {
+    /// The tenant's name.
+    #[must_use]
+    pub fn tenant_name(&self) -> &TenantName {
+        &self.metadata.name
+    }
+}
