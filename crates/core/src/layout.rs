@@ -1,0 +1,123 @@
+//! Where a tenant's things are on the host, all from the Host's `paths` and
+//! the tenant's name.
+
+use std::path::{Path, PathBuf};
+
+use crate::api::{HostSpec, Paths};
+use crate::types::{ObjectName, TenantName, Version};
+
+/// The folders and names of one host.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout<'a> {
+    paths: &'a Paths,
+    sites: &'a str,
+}
+
+impl<'a> Layout<'a> {
+    /// The layout of this host.
+    #[must_use]
+    pub fn new(host: &'a HostSpec) -> Self {
+        Self { paths: &host.paths, sites: host.nginx.sites.as_str() }
+    }
+
+    fn state(&self, part: &str) -> PathBuf {
+        Path::new(self.paths.state.as_str()).join(part)
+    }
+
+    /// The folder of records.
+    #[must_use]
+    pub fn records(&self) -> PathBuf {
+        self.state("records")
+    }
+
+    /// The folder of release folders, by application and version.
+    #[must_use]
+    pub fn releases(&self) -> PathBuf {
+        self.state("releases")
+    }
+
+    /// The folder of tenants' data folders.
+    #[must_use]
+    pub fn tenants(&self) -> PathBuf {
+        self.state("tenants")
+    }
+
+    /// The folder of backups, by tenant.
+    #[must_use]
+    pub fn backups(&self) -> PathBuf {
+        self.state("backups")
+    }
+
+    /// The shared, immutable folder of a release.
+    #[must_use]
+    pub fn release(&self, application: &ObjectName, version: &Version) -> PathBuf {
+        self.releases().join(application.as_str()).join(version.as_str())
+    }
+
+    /// The tenant's data folder: owned by root, so that the tenant cannot
+    /// replace what is directly in it.
+    #[must_use]
+    pub fn data(&self, tenant: &TenantName) -> PathBuf {
+        self.tenants().join(tenant.as_str())
+    }
+
+    /// The folder of the tenant's database file, owned by the tenant.
+    #[must_use]
+    pub fn database(&self, tenant: &TenantName) -> PathBuf {
+        self.data(tenant).join("db")
+    }
+
+    /// The folder of the tenant's uploads, owned by the tenant.
+    #[must_use]
+    pub fn uploads(&self, tenant: &TenantName) -> PathBuf {
+        self.data(tenant).join("uploads")
+    }
+
+    /// The folder of the tenant's `.env`.
+    #[must_use]
+    pub fn env_dir(&self, tenant: &TenantName) -> PathBuf {
+        Path::new(self.paths.env.as_str()).join(tenant.as_str())
+    }
+
+    /// The tenant's `.env`.
+    #[must_use]
+    pub fn env_file(&self, tenant: &TenantName) -> PathBuf {
+        self.env_dir(tenant).join(".env")
+    }
+
+    /// The definition of the tenant's user, for systemd-sysusers.
+    #[must_use]
+    pub fn sysusers_file(&self, tenant: &TenantName) -> PathBuf {
+        Path::new(self.paths.sysusers.as_str()).join(format!("cb-{tenant}.conf"))
+    }
+
+    /// The unit file of this name.
+    #[must_use]
+    pub fn unit_file(&self, unit: &str) -> PathBuf {
+        Path::new(self.paths.units.as_str()).join(unit)
+    }
+
+    /// The tenant's nginx site.
+    #[must_use]
+    pub fn site_file(&self, tenant: &TenantName) -> PathBuf {
+        Path::new(self.sites).join(site_name(tenant))
+    }
+}
+
+/// The file name of a tenant's nginx site.
+#[must_use]
+pub fn site_name(tenant: &TenantName) -> String {
+    format!("cb-{tenant}.conf")
+}
+
+/// The tenant's Linux user and group.
+#[must_use]
+pub fn user_name(tenant: &TenantName) -> String {
+    format!("cb-{tenant}")
+}
+
+/// The unit of one of the tenant's services.
+#[must_use]
+pub fn unit_name(tenant: &TenantName, service: &str) -> String {
+    format!("{tenant}-{service}.service")
+}
