@@ -22,3 +22,4 @@ pub mod ports;
 pub mod record;
 pub mod render;
 pub mod types;
+pub mod yaml;
