@@ -17,3 +17,9 @@ pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
         .map(|byte| format!("{byte:02x}"))
         .collect()
 }
+
+/// The SHA-256 of one text; 64 hexadecimal digits. Files are compared by it.
+#[must_use]
+pub fn of_content(content: &[u8]) -> String {
+    of_parts([content])
+}

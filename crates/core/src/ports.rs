@@ -46,31 +46,13 @@ impl fmt::Display for Holder {
     }
 }
 
-/// A slot that was passed over, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Skipped {
-    /// The slot.
-    pub slot: u16,
-    /// The port in it that something holds.
-    pub port: u16,
-    /// What holds it.
-    pub holder: Holder,
-}
-
-/// Ports for a tenant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assignment {
-    /// The ports.
-    pub ports: Ports,
-    /// Slots below it that were passed over although no tenant has them.
-    pub skipped: Vec<Skipped>,
-}
-
 /// Why a tenant cannot have its ports.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PortError {
     /// A fixed port is held by something else.
-    #[error("port {port}, fixed for service `{service}` by spec.ports, is {holder}; free it or choose another")]
+    #[error(
+        "port {port}, fixed for service `{service}` by spec.ports, is {holder}; free it or choose another"
+    )]
     FixedHeld {
         /// The service.
         service: ObjectName,
@@ -99,7 +81,7 @@ pub fn assign(
     current: &Ports,
     uid: Option<u32>,
     taken: &Taken,
-) -> Result<Assignment, PortError> {
+) -> Result<Ports, PortError> {
     let mut by_service = BTreeMap::new();
     let mut from_slot = Vec::new();
     for service in services {
@@ -108,7 +90,11 @@ pub fn assign(
                 let port = port.0;
                 let had = current.by_service.get(&service.name) == Some(&port);
                 if let Some(holder) = holder(port, uid, taken, had) {
-                    return Err(PortError::FixedHeld { service: service.name.clone(), port, holder });
+                    return Err(PortError::FixedHeld {
+                        service: service.name.clone(),
+                        port,
+                        holder,
+                    });
                 }
                 by_service.insert(service.name.clone(), port);
             }
@@ -116,18 +102,29 @@ pub fn assign(
         }
     }
     let own_fixed: BTreeSet<u16> = by_service.values().copied().collect();
-    let mut skipped = Vec::new();
+    let mut skipped = current.skipped.clone();
     let slot = match current.slot {
         slot @ Some(_) => slot,
         None if from_slot.is_empty() => None,
-        None => Some(lowest_free(range, &from_slot, &own_fixed, uid, taken, &mut skipped)?),
+        None => Some(lowest_free(
+            range,
+            &from_slot,
+            &own_fixed,
+            uid,
+            taken,
+            &mut skipped,
+        )?),
     };
     if let Some(slot) = slot {
         for service in from_slot {
             by_service.insert(service.name.clone(), port_in(range, slot, service));
         }
     }
-    Ok(Assignment { ports: Ports { slot, by_service }, skipped })
+    Ok(Ports {
+        slot,
+        by_service,
+        skipped,
+    })
 }
 
 fn lowest_free(
@@ -136,30 +133,42 @@ fn lowest_free(
     own_fixed: &BTreeSet<u16>,
     uid: Option<u32>,
     taken: &Taken,
-    skipped: &mut Vec<Skipped>,
+    skipped: &mut Vec<String>,
 ) -> Result<u16, PortError> {
     for slot in 0..range.slots {
         if taken.slots.contains_key(&slot) {
             continue;
         }
         let ports = services.iter().map(|service| port_in(range, slot, service));
-        let held = ports.filter(|port| !own_fixed.contains(port)).find_map(|port| {
-            holder(port, uid, taken, false).map(|holder| Skipped { slot, port, holder })
-        });
-        let collides = services.iter().any(|service| own_fixed.contains(&port_in(range, slot, service)));
+        let held = ports
+            .filter(|port| !own_fixed.contains(port))
+            .find_map(|port| {
+                let holder = holder(port, uid, taken, false)?;
+                Some(format!("slot {slot} was skipped: port {port} is {holder}"))
+            });
+        let collides = services
+            .iter()
+            .any(|service| own_fixed.contains(&port_in(range, slot, service)));
         match held {
             Some(held) => skipped.push(held),
             None if collides => {}
             None => return Ok(slot),
         }
     }
-    Err(PortError::Exhausted { slots: range.slots, base: range.base.0 })
+    Err(PortError::Exhausted {
+        slots: range.slots,
+        base: range.base.0,
+    })
 }
 
 /// The first port of a slot plus the service's offset.
 fn port_in(range: &PortRange, slot: u16, service: &Service) -> u16 {
     // Validation keeps base + stride × slots within 65535.
-    range.base.0.saturating_add(slot.saturating_mul(range.stride)).saturating_add(service.port_offset)
+    range
+        .base
+        .0
+        .saturating_add(slot.saturating_mul(range.stride))
+        .saturating_add(service.port_offset)
 }
 
 /// Who else holds the port. A port that the tenant already `had` is its own
@@ -172,7 +181,11 @@ fn holder(port: u16, uid: Option<u32>, taken: &Taken, had: bool) -> Option<Holde
     if had {
         return None;
     }
-    if let Some(foreign) = taken.bound.get(&port).and_then(|uids| uids.iter().find(|&&u| Some(u) != uid)) {
+    if let Some(foreign) = taken
+        .bound
+        .get(&port)
+        .and_then(|uids| uids.iter().find(|&&u| Some(u) != uid))
+    {
         return Some(Holder::Socket(*foreign));
     }
     taken.nginx.contains(&port).then_some(Holder::Nginx)
@@ -197,9 +210,19 @@ mod tests {
             .collect()
     }
 
-    fn give(current: &Ports, fixed: &[(&str, u16)], taken: &Taken) -> Result<Assignment, PortError> {
-        let fixed = fixed.iter().map(|(n, p)| (n.parse().unwrap(), PortNumber(*p))).collect();
-        assign(&PortRange::default(), &services(), &fixed, current, None, taken)
+    fn give(current: &Ports, fixed: &[(&str, u16)], taken: &Taken) -> Result<Ports, PortError> {
+        let fixed = fixed
+            .iter()
+            .map(|(n, p)| (n.parse().unwrap(), PortNumber(*p)))
+            .collect();
+        assign(
+            &PortRange::default(),
+            &services(),
+            &fixed,
+            current,
+            None,
+            taken,
+        )
     }
 
     fn port(ports: &Ports, service: &str) -> u16 {
@@ -208,13 +231,19 @@ mod tests {
 
     #[test]
     fn the_first_tenant_has_32300_and_32301_and_the_second_32310_and_32311() {
-        let first = give(&Ports::default(), &[], &Taken::default()).unwrap().ports;
-        assert_eq!((port(&first, "frontend"), port(&first, "api")), (32300, 32301));
+        let first = give(&Ports::default(), &[], &Taken::default()).unwrap();
+        assert_eq!(
+            (port(&first, "frontend"), port(&first, "api")),
+            (32300, 32301)
+        );
         let mut taken = Taken::default();
         taken.slots.insert(0, "one".parse().unwrap());
         let second = give(&Ports::default(), &[], &taken).unwrap();
-        assert_eq!((port(&second.ports, "frontend"), port(&second.ports, "api")), (32310, 32311));
-        assert_eq!(second.skipped, []);
+        assert_eq!(
+            (port(&second, "frontend"), port(&second, "api")),
+            (32310, 32311)
+        );
+        assert!(second.skipped.is_empty());
     }
 
     #[test]
@@ -223,13 +252,12 @@ mod tests {
         taken.bound.insert(32301, BTreeSet::from([0]));
         taken.nginx.insert(32310);
         let given = give(&Ports::default(), &[], &taken).unwrap();
-        assert_eq!(given.ports.slot, Some(2));
-        let why: Vec<_> = given.skipped.iter().map(|s| (s.slot, s.port, s.holder.to_string())).collect();
+        assert_eq!(given.slot, Some(2));
         assert_eq!(
-            why,
+            given.skipped,
             [
-                (0, 32301, "bound by a process of user id 0".to_owned()),
-                (1, 32310, "named in nginx's configuration".to_owned())
+                "slot 0 was skipped: port 32301 is bound by a process of user id 0",
+                "slot 1 was skipped: port 32310 is named in nginx's configuration",
             ]
         );
     }
@@ -249,13 +277,13 @@ mod tests {
             let mut seen = BTreeSet::new();
             for n in 0..tenants {
                 let name: TenantName = format!("t{n}").parse().unwrap();
-                let given = give(&Ports::default(), &[], &taken).unwrap().ports;
+                let given = give(&Ports::default(), &[], &taken).unwrap();
                 for port in given.by_service.values() {
                     prop_assert!(seen.insert(*port));
                     prop_assert!(!bound.contains(port));
                 }
                 // Asking again changes nothing, whatever is bound by then.
-                let again = give(&given, &[], &taken).unwrap().ports;
+                let again = give(&given, &[], &taken).unwrap();
                 prop_assert_eq!(&given, &again);
                 taken.slots.insert(given.slot.unwrap(), name.clone());
                 taken.records.extend(given.by_service.values().map(|p| (*p, name.clone())));

@@ -39,6 +39,9 @@ pub struct Record {
 }
 
 impl Record {
+    /// The revision of a service that has to be restarted: no digest is empty.
+    pub const STALE: &'static str = "";
+
     /// The record of a tenant that is new here.
     #[must_use]
     pub fn new(tenant: Tenant, file: String) -> Self {
@@ -111,6 +114,9 @@ pub struct Ports {
     pub slot: Option<u16>,
     /// The port of each service.
     pub by_service: BTreeMap<ObjectName, u16>,
+    /// Which lower slots were passed over when the slot was given, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
 }
 
 impl Ports {
@@ -125,8 +131,11 @@ impl Ports {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Started {
-    /// The digest of the unit, environment and release.
+    /// The digest of the unit and environment, which name the release.
     pub revision: String,
+    /// The unit's InvocationID after that start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invocation_id: Option<String>,
     /// Whether the i360 database was there to be bound.
     #[serde(default)]
     pub i360: bool,
@@ -136,10 +145,15 @@ pub struct Started {
 /// port. `None` if the file is not a managed unit.
 #[must_use]
 pub fn recover(unit_file: &[u8]) -> Option<(TenantName, ObjectName, Option<u16>, u16)> {
-    let Some(Owner::Tenant(owner)) = Owner::of(unit_file) else { return None };
+    let Some(Owner::Tenant(owner)) = Owner::of(unit_file) else {
+        return None;
+    };
     let text = std::str::from_utf8(unit_file).ok()?;
     let (_, section) = text.split_once("\n[X-CampaignBrain]\n")?;
-    let fields: BTreeMap<&str, &str> = section.lines().filter_map(|line| line.split_once('=')).collect();
+    let fields: BTreeMap<&str, &str> = section
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .collect();
     let tenant: TenantName = fields.get("Tenant")?.parse().ok()?;
     if tenant.as_str() != owner {
         return None;
@@ -148,5 +162,10 @@ pub fn recover(unit_file: &[u8]) -> Option<(TenantName, ObjectName, Option<u16>,
         Some(slot) => Some(slot.parse().ok()?),
         None => None,
     };
-    Some((tenant, fields.get("Service")?.parse().ok()?, slot, fields.get("Port")?.parse().ok()?))
+    Some((
+        tenant,
+        fields.get("Service")?.parse().ok()?,
+        slot,
+        fields.get("Port")?.parse().ok()?,
+    ))
 }

@@ -1,0 +1,376 @@
+//! The status of a tenant: what was planned, done and seen, as conditions.
+//!
+//! The reconciler collects [`Problem`]s; [`TenantStatus::of`] turns them into
+//! conditions that follow kstatus
+//! (<https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus>):
+//! `Reconciling` and `Stalled` are there only while they hold. Times are
+//! carried over from the status before, so that a status that means the same
+//! is the same (law 8): no heartbeat, no churn.
+
+use std::collections::BTreeMap;
+
+use crate::api::{Condition, ConditionStatus, ServiceStatus, TenantStatus};
+use crate::desired::Desired;
+use crate::observed::{Health, Observed};
+use crate::plan::{Aspect, Hold, Plan};
+use crate::record::Record;
+use crate::types::ObjectName;
+
+/// An aspect of a tenant that has a condition of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Facet {
+    /// `ManifestAccepted`: the manifest, its Application and the Host fit
+    /// together.
+    Manifest,
+    /// `PortsAllocated`: the tenant has its ports.
+    Ports,
+    /// `ReleaseInstalled`: user, folders and the release are there.
+    Release,
+    /// `ServicesReady`: the services run and answer.
+    Services,
+    /// `ProxyReady`: nginx serves the tenant's domains.
+    Proxy,
+    /// `SharedDatabaseReady`: the i360 database is there; only for tenants
+    /// that use it.
+    SharedDatabase,
+}
+
+impl Facet {
+    const ALL: [Facet; 6] = [
+        Facet::Manifest,
+        Facet::Ports,
+        Facet::Release,
+        Facet::Services,
+        Facet::Proxy,
+        Facet::SharedDatabase,
+    ];
+
+    /// The condition's type.
+    #[must_use]
+    pub fn condition(self) -> &'static str {
+        match self {
+            Facet::Manifest => "ManifestAccepted",
+            Facet::Ports => "PortsAllocated",
+            Facet::Release => "ReleaseInstalled",
+            Facet::Services => "ServicesReady",
+            Facet::Proxy => "ProxyReady",
+            Facet::SharedDatabase => "SharedDatabaseReady",
+        }
+    }
+
+    /// The facet that a failed or blocked step of this aspect is about.
+    #[must_use]
+    pub fn of_aspect(aspect: Aspect) -> Facet {
+        match aspect {
+            Aspect::Base => Facet::Release,
+            Aspect::Services | Aspect::Data => Facet::Services,
+            Aspect::Proxy => Facet::Proxy,
+        }
+    }
+}
+
+/// Something that keeps a tenant from being ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What it is about.
+    pub facet: Facet,
+    /// A CamelCase word that programs can test.
+    pub reason: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+    /// Whether the operator expects it to pass by itself, soon.
+    pub passing: bool,
+}
+
+impl Problem {
+    /// A problem that a person, or time, has to solve.
+    #[must_use]
+    pub fn new(facet: Facet, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            facet,
+            reason: reason.into(),
+            message: message.into(),
+            passing: false,
+        }
+    }
+
+    /// A problem that is expected to pass by itself.
+    #[must_use]
+    pub fn passing(facet: Facet, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            passing: true,
+            ..Self::new(facet, reason, message)
+        }
+    }
+}
+
+/// All that a status is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass<'a> {
+    /// The tenant's record.
+    pub record: &'a Record,
+    /// The desired state; absent if the objects do not fit together.
+    pub desired: Option<&'a Desired>,
+    /// What is left to do after the pass.
+    pub plan: &'a Plan,
+    /// What was seen after the pass.
+    pub observed: &'a Observed,
+    /// The services' answers.
+    pub health: &'a BTreeMap<ObjectName, Health>,
+    /// What keeps the tenant from being ready.
+    pub problems: &'a [Problem],
+    /// The status before.
+    pub previous: Option<&'a TenantStatus>,
+    /// The time, RFC 3339 in UTC.
+    pub now: &'a str,
+}
+
+impl TenantStatus {
+    /// The status after a pass. Equal to the one before if nothing of meaning
+    /// changed.
+    #[must_use]
+    pub fn of(pass: Pass<'_>) -> Self {
+        let mut status = Self {
+            observed_generation: pass.record.generation,
+            ports: pass
+                .record
+                .ports
+                .by_service
+                .iter()
+                .map(|(s, p)| (s.to_string(), *p))
+                .collect(),
+            ..Self::default()
+        };
+        match (pass.desired, pass.previous) {
+            (Some(desired), _) => describe(&mut status, desired, pass),
+            // What ran before is still what runs.
+            (None, Some(previous)) => {
+                status = Self {
+                    observed_generation: pass.record.generation,
+                    ..previous.clone()
+                }
+            }
+            (None, None) => {}
+        }
+        status.conditions = conditions(pass);
+        status
+    }
+
+    /// The status of a manifest that never was good enough to become a tenant.
+    #[must_use]
+    pub fn refused(message: &str, previous: Option<&TenantStatus>, now: &str) -> Self {
+        let conditions = [
+            ("Ready", ConditionStatus::False),
+            ("Stalled", ConditionStatus::True),
+            (Facet::Manifest.condition(), ConditionStatus::False),
+        ];
+        let conditions = conditions.into_iter().map(|(kind, status)| Condition {
+            kind: kind.to_owned(),
+            status,
+            observed_generation: 0,
+            last_transition_time: since(kind, status, previous, now),
+            reason: "Refused".to_owned(),
+            message: message.to_owned(),
+        });
+        Self {
+            conditions: conditions.collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether the tenant is ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.condition("Ready")
+            .is_some_and(|ready| ready.status == ConditionStatus::True)
+    }
+}
+
+fn describe(status: &mut TenantStatus, desired: &Desired, pass: Pass<'_>) {
+    status.release = pass
+        .observed
+        .release
+        .then(|| desired.release.path.display().to_string());
+    status.urls.clone_from(&desired.urls);
+    status.services = desired
+        .services
+        .iter()
+        .map(|service| {
+            let unit = pass
+                .observed
+                .units
+                .get(&service.unit)
+                .cloned()
+                .unwrap_or_default();
+            let or = |text: String, default: &str| {
+                if text.is_empty() {
+                    default.to_owned()
+                } else {
+                    text
+                }
+            };
+            ServiceStatus {
+                name: service.name.to_string(),
+                unit: service.unit.clone(),
+                active_state: or(unit.active_state, "inactive"),
+                sub_state: or(unit.sub_state, "dead"),
+                invocation_id: unit.invocation_id,
+                healthy: pass.health.get(&service.name).map(|health| health.ok),
+            }
+        })
+        .collect();
+    let answers = || {
+        desired
+            .services
+            .iter()
+            .filter_map(|service| pass.health.get(&service.name))
+    };
+    status.version = answers().find_map(|health| health.version.clone());
+    status.schema_version = answers().find_map(|health| health.schema_version);
+}
+
+fn conditions(pass: Pass<'_>) -> Vec<Condition> {
+    let mut out = Vec::new();
+    let mut add = |kind: &str, status: ConditionStatus, reason: &str, message: String| {
+        out.push(Condition {
+            kind: kind.to_owned(),
+            status,
+            observed_generation: pass.record.generation,
+            last_transition_time: since(kind, status, pass.previous, pass.now),
+            reason: reason.to_owned(),
+            message,
+        });
+    };
+    let first = pass
+        .problems
+        .iter()
+        .find(|p| !p.passing)
+        .or(pass.problems.first());
+    match (pass.plan.hold, first) {
+        (Some(Hold::Suspended), _) => {
+            let message = "spec.suspend is set; the operator leaves the tenant as it is";
+            add(
+                "Ready",
+                ConditionStatus::Unknown,
+                "Suspended",
+                message.into(),
+            );
+        }
+        (_, None) => {
+            let message = format!(
+                "{} of {0} services are ready",
+                pass.record.ports.by_service.len()
+            );
+            add("Ready", ConditionStatus::True, "Ready", message);
+        }
+        (_, Some(problem)) => {
+            add(
+                "Ready",
+                ConditionStatus::False,
+                &problem.reason,
+                problem.message.clone(),
+            );
+            let kind = if problem.passing {
+                "Reconciling"
+            } else {
+                "Stalled"
+            };
+            add(
+                kind,
+                ConditionStatus::True,
+                &problem.reason,
+                problem.message.clone(),
+            );
+        }
+    }
+    for facet in Facet::ALL {
+        let problems: Vec<&Problem> = pass.problems.iter().filter(|p| p.facet == facet).collect();
+        if problems.is_empty()
+            && facet == Facet::SharedDatabase
+            && !pass.record.tenant.spec.database.i360
+        {
+            continue;
+        }
+        match problems.first() {
+            None => {
+                let (reason, message) = fine(facet, pass);
+                add(facet.condition(), ConditionStatus::True, reason, message);
+            }
+            Some(problem) => {
+                let messages: Vec<&str> = problems.iter().map(|p| p.message.as_str()).collect();
+                add(
+                    facet.condition(),
+                    ConditionStatus::False,
+                    &problem.reason,
+                    messages.join("; "),
+                );
+            }
+        }
+    }
+    if pass.plan.hold == Some(Hold::Detect) {
+        let steps: Vec<String> = pass
+            .plan
+            .steps
+            .iter()
+            .map(|s| format!("{} ({})", s.action, s.reason))
+            .collect();
+        let message = format!(
+            "driftPolicy is Detect; to put it right: {}",
+            steps.join("; ")
+        );
+        add("Drifted", ConditionStatus::True, "Detected", message);
+    } else {
+        add(
+            "Drifted",
+            ConditionStatus::False,
+            "InSync",
+            "the host is as it was applied".into(),
+        );
+    }
+    out
+}
+
+fn fine(facet: Facet, pass: Pass<'_>) -> (&'static str, String) {
+    match facet {
+        Facet::Manifest => ("Accepted", format!("generation {}", pass.record.generation)),
+        Facet::Ports => {
+            let ports = &pass.record.ports;
+            let slot = ports
+                .slot
+                .map_or("fixed ports".to_owned(), |slot| format!("slot {slot}"));
+            let message = [slot]
+                .into_iter()
+                .chain(ports.skipped.iter().cloned())
+                .collect::<Vec<_>>();
+            ("Allocated", message.join("; "))
+        }
+        Facet::Release => (
+            "Installed",
+            format!("version {}", pass.record.tenant.spec.version),
+        ),
+        Facet::Services => ("Running", "every service runs and answers".into()),
+        Facet::Proxy => match pass.desired {
+            Some(desired) if desired.site.is_none() => {
+                ("NoDomains", "the tenant has no domains".into())
+            }
+            _ => ("Live", "the site is live".into()),
+        },
+        Facet::SharedDatabase => ("Available", "the i360 database can be read".into()),
+    }
+}
+
+/// When the condition's status last changed.
+fn since(
+    kind: &str,
+    status: ConditionStatus,
+    previous: Option<&TenantStatus>,
+    now: &str,
+) -> String {
+    match previous.and_then(|previous| previous.condition(kind)) {
+        Some(condition) if condition.status == status => condition.last_transition_time.clone(),
+        _ => now.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

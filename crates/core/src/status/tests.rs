@@ -1,0 +1,62 @@
+use super::*;
+use crate::record::Record;
+
+fn record() -> Record {
+    let tenant = serde_yaml::from_str(
+        "{apiVersion: campaignbrain.io/v1alpha1, kind: Tenant, metadata: {name: ky04}, \
+         spec: {application: cbapp, version: v1}}",
+    );
+    Record::new(tenant.unwrap(), "ky04.yaml".into())
+}
+
+fn status(problems: &[Problem], previous: Option<&TenantStatus>, now: &str) -> TenantStatus {
+    TenantStatus::of(Pass {
+        record: &record(),
+        desired: None,
+        plan: &Plan::default(),
+        observed: &Observed::default(),
+        health: &BTreeMap::new(),
+        problems,
+        previous,
+        now,
+    })
+}
+
+fn kinds(status: &TenantStatus) -> Vec<(&str, &str)> {
+    status
+        .conditions
+        .iter()
+        .map(|c| (c.kind.as_str(), c.status.as_str()))
+        .collect()
+}
+
+/// Law 8: a status that means the same is the same.
+#[test]
+fn time_alone_changes_nothing() {
+    let first = status(&[], None, "2026-01-01T00:00:00Z");
+    assert!(first.is_ready());
+    assert_eq!(status(&[], Some(&first), "2026-01-02T00:00:00Z"), first);
+    let problem = [Problem::new(Facet::Proxy, "SiteRejected", "nginx says no")];
+    let second = status(&problem, Some(&first), "2026-01-03T00:00:00Z");
+    let time =
+        |s: &TenantStatus, kind: &str| s.condition(kind).unwrap().last_transition_time.clone();
+    assert_eq!(time(&second, "ProxyReady"), "2026-01-03T00:00:00Z");
+    assert_eq!(time(&second, "ServicesReady"), "2026-01-01T00:00:00Z");
+}
+
+#[test]
+fn problems_become_conditions_that_kstatus_reads() {
+    let passing = Problem::passing(Facet::Services, "Starting", "api starts");
+    let stuck = Problem::new(Facet::Proxy, "SiteRejected", "nginx says no");
+    let reconciling = status(std::slice::from_ref(&passing), None, "now");
+    assert_eq!(
+        kinds(&reconciling)[..2],
+        [("Ready", "False"), ("Reconciling", "True")]
+    );
+    let stalled = status(&[passing, stuck], None, "now");
+    assert_eq!(
+        kinds(&stalled)[..2],
+        [("Ready", "False"), ("Stalled", "True")]
+    );
+    assert_eq!(stalled.condition("Ready").unwrap().message, "nginx says no");
+}
