@@ -1,0 +1,110 @@
+//! The interface between the operator and a host: look, and do.
+//!
+//! Implemented by `SystemHost` (systemd, nginx, files) and `MemoryHost` (for
+//! properties, simulation and faults). An implementation decides nothing: what
+//! to do comes from `cb_core::plan`, what it means from `cb_core::status`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cb_core::observed::{Health, Observed, Scope};
+use cb_core::plan::Action;
+use cb_core::types::TenantName;
+
+/// A host that tenants run on.
+#[async_trait]
+pub trait Host: Send + Sync {
+    /// Looks at one tenant. Answers from caches that events keep fresh: no
+    /// D-Bus call, and no file content read that did not change.
+    ///
+    /// # Errors
+    /// The host cannot be seen at all (for example no D-Bus); a single file
+    /// that cannot be read is part of [`Observed`].
+    async fn observe(&self, scope: &Scope) -> Result<Observed, HostError>;
+
+    /// Looks at the ports, for giving some out: never from a cache that is
+    /// older than the call.
+    ///
+    /// # Errors
+    /// The sockets or nginx's configuration cannot be read.
+    async fn ports_in_use(&self) -> Result<PortsInUse, HostError>;
+
+    /// Does one thing for a tenant. Done twice it is done once; cut off at any
+    /// instruction it can be done again. Actions that only change records
+    /// ([`Action::is_record`]) are not the host's.
+    ///
+    /// # Errors
+    /// [`ActionError`]: what was tried is not done, and nothing is half done.
+    async fn execute(&self, tenant: &TenantName, action: &Action) -> Result<Done, ActionError>;
+
+    /// Asks a service whether it works.
+    async fn probe(&self, probe: &Probe) -> Health;
+}
+
+/// The ports that something holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PortsInUse {
+    /// Ports that TCP sockets are bound to, with the user ids of the sockets.
+    pub bound: BTreeMap<u16, BTreeSet<u32>>,
+    /// Ports that nginx's configuration refers to outside our own sites.
+    pub nginx: BTreeSet<u16>,
+}
+
+/// What came of an action.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Done {
+    /// The InvocationID of the unit that was started.
+    pub invocation_id: Option<String>,
+    /// The tenant's user id, if the action made the user.
+    pub uid: Option<u32>,
+}
+
+/// A health check to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// The service's unit.
+    pub unit: String,
+    /// The unit's InvocationID: an answer of another run does not count.
+    pub invocation_id: String,
+    /// The port on 127.0.0.1.
+    pub port: u16,
+    /// The path to ask.
+    pub path: String,
+    /// How long the request may take.
+    pub timeout: Duration,
+    /// A success that is not older than this is good enough.
+    pub max_age: Duration,
+}
+
+/// Why the host cannot be seen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HostError(pub String);
+
+/// Why an action failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ActionError {
+    /// A CamelCase word for the condition, for example `SiteRejected`,
+    /// `NginxBroken`, `NginxNotRunning`, `ReleaseUnavailable`, `StartFailed`,
+    /// `DiskFull`, `Unreachable`.
+    pub reason: &'static str,
+    /// What failed, with the path or unit, why, and what would help. Never a
+    /// secret or the content of a file.
+    pub message: String,
+    /// Whether it is expected to pass by itself soon (D-Bus is reconnecting).
+    pub transient: bool,
+}
+
+/// Something on the host changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostEvent {
+    /// This unit's state.
+    Unit(String),
+    /// This file.
+    Path(PathBuf),
+    /// Perhaps anything: events were lost, or a connection came back.
+    Everything,
+}
