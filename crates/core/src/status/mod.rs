@@ -24,8 +24,8 @@ pub enum Facet {
     Manifest,
     /// `PortsAllocated`: the tenant has its ports.
     Ports,
-    /// `ReleaseInstalled`: user, folders and the release are there.
-    Release,
+    /// `Prepared`: user, folders and the release are there.
+    Prepared,
     /// `ServicesReady`: the services run and answer.
     Services,
     /// `ProxyReady`: nginx serves the tenant's domains.
@@ -39,7 +39,7 @@ impl Facet {
     const ALL: [Facet; 6] = [
         Facet::Manifest,
         Facet::Ports,
-        Facet::Release,
+        Facet::Prepared,
         Facet::Services,
         Facet::Proxy,
         Facet::SharedDatabase,
@@ -51,7 +51,7 @@ impl Facet {
         match self {
             Facet::Manifest => "ManifestAccepted",
             Facet::Ports => "PortsAllocated",
-            Facet::Release => "ReleaseInstalled",
+            Facet::Prepared => "Prepared",
             Facet::Services => "ServicesReady",
             Facet::Proxy => "ProxyReady",
             Facet::SharedDatabase => "SharedDatabaseReady",
@@ -62,7 +62,7 @@ impl Facet {
     #[must_use]
     pub fn of_aspect(aspect: Aspect) -> Facet {
         match aspect {
-            Aspect::Base => Facet::Release,
+            Aspect::Base => Facet::Prepared,
             Aspect::Services | Aspect::Data => Facet::Services,
             Aspect::Proxy => Facet::Proxy,
         }
@@ -344,7 +344,7 @@ fn fine(facet: Facet, pass: Pass<'_>) -> (&'static str, String) {
                 .collect::<Vec<_>>();
             ("Allocated", message.join("; "))
         }
-        Facet::Release => (
+        Facet::Prepared => (
             "Installed",
             format!("version {}", pass.record.tenant.spec.version),
         ),
