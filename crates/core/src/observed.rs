@@ -115,6 +115,9 @@ pub struct Observed {
     pub i360: bool,
     /// Who has bound which TCP port: user ids by port.
     pub bound: BTreeMap<u16, BTreeSet<u32>>,
+    /// The failed units that are not to be started yet, with a word on when:
+    /// they failed again and again.
+    pub backing_off: BTreeMap<String, String>,
 }
 
 /// A user and its group.

@@ -340,9 +340,16 @@ impl Planner<'_> {
                     self.port_is_taken(service);
                 }
                 _ if running => self.adopt(service, &state),
-                _ if state.is_failed() => {
-                    to_start.push((service, "it has failed".to_owned(), true));
-                }
+                _ if state.is_failed() => match self.observed.backing_off.get(&service.unit) {
+                    Some(when) => {
+                        let message = format!(
+                            "{} has failed again and again; {when}; see `journalctl -u {}`",
+                            service.unit, service.unit
+                        );
+                        self.block(Aspect::Services, BlockReason::CrashLoop, message);
+                    }
+                    None => to_start.push((service, "it has failed".to_owned(), true)),
+                },
                 _ => to_start.push((service, "it does not run".to_owned(), false)),
             }
         }

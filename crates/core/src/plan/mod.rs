@@ -131,6 +131,8 @@ pub enum BlockReason {
     Conflict,
     /// Another process holds one of the tenant's ports.
     PortTaken,
+    /// A service failed again and again; its next start has to wait.
+    CrashLoop,
 }
 
 impl BlockReason {
@@ -140,6 +142,7 @@ impl BlockReason {
         match self {
             BlockReason::Conflict => "Conflict",
             BlockReason::PortTaken => "PortTaken",
+            BlockReason::CrashLoop => "CrashLoop",
         }
     }
 }
