@@ -23,6 +23,9 @@ pub struct Record {
     pub file: String,
     /// Counts the changes of the spec, from 1.
     pub generation: u64,
+    /// When the tenant was first accepted (RFC 3339, UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
     /// Where in its life the tenant is.
     #[serde(default)]
     pub phase: Phase,
@@ -49,6 +52,7 @@ impl Record {
             tenant,
             file,
             generation: 1,
+            created: None,
             phase: Phase::Active,
             ports: Ports::default(),
             services: BTreeMap::new(),
