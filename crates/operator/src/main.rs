@@ -1,2 +1,7 @@
-//! cb-operator
-fn main() {}
+//! The operator daemon.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cb_operator::cli::main()
+}

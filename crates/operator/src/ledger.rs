@@ -1,0 +1,128 @@
+//! The one place that gives out ports, to one tenant at a time.
+//!
+//! What a tenant was given is reserved here from that moment, and recorded by
+//! its pass before anything uses it. The rules are `cb_core::ports`.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use cb_core::api::{PortRange, Service};
+use cb_core::ports::{PortError, Taken, assign};
+use cb_core::record::{Phase, Ports, Record};
+use cb_core::types::TenantName;
+use cb_host::host::PortsInUse;
+
+/// Who has which ports.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    given: Mutex<BTreeMap<TenantName, Ports>>,
+}
+
+/// What a tenant needs ports for.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The host's range.
+    pub range: &'a PortRange,
+    /// The services.
+    pub services: &'a [Service],
+    /// The tenant's user id: its own sockets are not in its way.
+    pub uid: Option<u32>,
+}
+
+impl Ledger {
+    /// The ledger after a start: what the records say and, for tenants that
+    /// have no record, what their units say (`recovered`).
+    #[must_use]
+    pub fn new(records: &BTreeMap<TenantName, Record>, recovered: BTreeMap<TenantName, Ports>) -> Self {
+        let mut given = recovered;
+        for (name, record) in records {
+            if !record.ports.is_empty() {
+                given.insert(name.clone(), record.ports.clone());
+            }
+        }
+        Self { given: Mutex::new(given) }
+    }
+
+    /// Whether the tenant has all ports it needs, so that no look at the host
+    /// is needed.
+    #[must_use]
+    pub fn settled(&self, record: &Record, services: &[Service]) -> Option<Ports> {
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let ports = given.get(record.name())?;
+        let fixed = &record.tenant.spec.ports;
+        let as_wanted = services.iter().all(|service| {
+            let port = ports.by_service.get(&service.name);
+            port.is_some_and(|port| fixed.get(&service.name).is_none_or(|fixed| fixed.0 == *port))
+        });
+        // A service that lost its fixed port gets one from the slot.
+        let unfixed = services.iter().filter(|service| !fixed.contains_key(&service.name));
+        let same = ports.by_service.len() == services.len() && as_wanted;
+        (same && (ports.slot.is_some() || unfixed.count() == 0)).then(|| ports.clone())
+    }
+
+    /// Gives a tenant its ports.
+    ///
+    /// # Errors
+    /// A fixed port is held by something else, or no slot is free; the tenant
+    /// keeps what it has.
+    pub fn give(
+        &self,
+        record: &Record,
+        request: Request<'_>,
+        all: &BTreeMap<TenantName, Record>,
+        in_use: &PortsInUse,
+    ) -> Result<Ports, PortError> {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let ports = try_give(&given, record, request, all, in_use)?;
+        given.insert(record.name().clone(), ports.clone());
+        Ok(ports)
+    }
+
+    /// The ports that [`Ledger::give`] would give, without giving them.
+    ///
+    /// # Errors
+    /// As [`Ledger::give`].
+    pub fn preview(
+        &self,
+        record: &Record,
+        request: Request<'_>,
+        all: &BTreeMap<TenantName, Record>,
+        in_use: &PortsInUse,
+    ) -> Result<Ports, PortError> {
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        try_give(&given, record, request, all, in_use)
+    }
+
+    /// Takes back the ports of a tenant that is gone.
+    pub fn release(&self, name: &TenantName) {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
+
+fn try_give(
+    given: &BTreeMap<TenantName, Ports>,
+    record: &Record,
+    request: Request<'_>,
+    all: &BTreeMap<TenantName, Record>,
+    in_use: &PortsInUse,
+) -> Result<Ports, PortError> {
+        let name = record.name();
+        let mut taken =
+            Taken { bound: in_use.bound.clone(), nginx: in_use.nginx.clone(), ..Taken::default() };
+        for (other, ports) in given.iter().filter(|(other, _)| *other != name) {
+            taken.slots.extend(ports.slot.map(|slot| (slot, other.clone())));
+            taken.records.extend(ports.by_service.values().map(|port| (*port, other.clone())));
+        }
+        // A fixed port is its tenant's even before that tenant had its turn.
+        for (other, record) in all.iter().filter(|(other, _)| *other != name) {
+            if record.phase == Phase::Active {
+                let fixed = record.tenant.spec.ports.values();
+                fixed.for_each(|port| {
+                    taken.records.entry(port.0).or_insert_with(|| other.clone());
+                });
+            }
+        }
+        let current = given.get(name).cloned().unwrap_or_default();
+        let fixed = &record.tenant.spec.ports;
+        assign(request.range, request.services, fixed, &current, request.uid, &taken)
+}

@@ -1,0 +1,352 @@
+//! One tenant: look, plan, do, look again, report.
+//!
+//! [`Engine::pass`] is the reconcile function. It is infallible: whatever goes
+//! wrong becomes a [`Problem`] in the tenant's status, and the answer says
+//! when to look again. What must not live here: what has to be done
+//! (`cb_core::plan`) and how (`cb_host`).
+//!
+//! A pass can be cancelled between two steps: each step is idempotent and the
+//! next pass plans again from what it sees.
+
+mod apply;
+mod readiness;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cb_core::api::{Application, Host, TenantStatus};
+use cb_core::desired::{Desired, Inputs, check};
+use cb_core::observed::{Observed, Scope, i360_of};
+use cb_core::plan::{Aspect, BlockReason, Plan, converge, remove};
+use cb_core::ports::PortError;
+use cb_core::record::{Phase, Ports, Record};
+use cb_core::status::{Facet, Pass, Problem};
+use cb_core::types::TenantName;
+use tokio_util::sync::CancellationToken;
+
+use crate::ledger::{Ledger, Request};
+use crate::state::State;
+use crate::status_file::StatusSink;
+
+pub use readiness::Readiness;
+
+/// How often a pass plans again after it did something. A plan is met by one
+/// round; a second one is for what changed meanwhile.
+const MAX_ROUNDS: usize = 3;
+
+/// Brings tenants to what their records say.
+pub struct Engine<H> {
+    /// The host.
+    pub host: Arc<H>,
+    /// Its object.
+    pub spec: Arc<Host>,
+    /// What is known.
+    pub state: Arc<State>,
+    /// Who has which ports.
+    pub ledger: Arc<Ledger>,
+    /// Where statuses are written.
+    pub sink: Arc<dyn StatusSink>,
+    /// What is known of the services' health.
+    pub readiness: Readiness,
+}
+
+/// When to look at the tenant again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// When something changes.
+    OnChange,
+    /// After this time.
+    After(Duration),
+    /// After the back-off: something failed.
+    Backoff,
+    /// Never: the tenant is gone.
+    Gone,
+}
+
+/// What a pass has found out so far.
+#[derive(Default)]
+struct Findings {
+    desired: Option<Desired>,
+    plan: Plan,
+    observed: Observed,
+    problems: Vec<Problem>,
+}
+
+impl<H: cb_host::host::Host> Engine<H> {
+    /// One pass.
+    pub async fn pass(&self, name: &TenantName, cancel: &CancellationToken) -> Again {
+        if let Err(error) = self.state.save(name).await {
+            // Nothing may be done that the record does not know of.
+            let problem = Problem::new(Facet::Prepared, "RecordNotSaved", error.to_string());
+            return self.cannot_look(name, problem).await;
+        }
+        let Some(record) = self.state.record(name) else { return Again::Gone };
+        match record.phase {
+            Phase::Active => self.active(record, cancel).await,
+            Phase::Retaining | Phase::Deleting => self.removing(record, cancel).await,
+            Phase::Retained => Again::OnChange,
+        }
+    }
+
+    /// What a pass would do now, without doing it.
+    ///
+    /// # Errors
+    /// What keeps a plan from being made, as in the tenant's status.
+    pub async fn preview(&self, record: &Record, application: Option<&Application>) -> Result<Plan, Problem> {
+        let scope = Scope::of(record, application, &self.spec);
+        let observed = self.host.observe(&scope).await.map_err(unreachable)?;
+        if record.phase != Phase::Active {
+            return Ok(remove(&observed, record, &self.spec));
+        }
+        let application = application.ok_or_else(|| no_application(record))?;
+        check(&record.tenant, application, &self.spec).map_err(misfit)?;
+        let ports = self.ports(record, application, &observed, true).await?;
+        let desired = self.desired(record, application, &ports, &observed)?;
+        Ok(converge(&desired, &ports, &observed, record, &self.spec))
+    }
+
+    async fn active(&self, record: Record, cancel: &CancellationToken) -> Again {
+        let name = record.name().clone();
+        let mut findings = Findings::default();
+        for reason in self.state.refused(&name) {
+            findings.problems.push(Problem::new(Facet::Manifest, "Refused", reason));
+        }
+        let application = self.state.application(&record.tenant.spec.application);
+        let application = application.as_ref().map(|known| &known.application);
+        let retry = match self.bring_about(&record, application, &mut findings, cancel).await {
+            Ok(retry) => retry,
+            Err(problem) => {
+                findings.problems.push(problem);
+                true
+            }
+        };
+        if cancel.is_cancelled() {
+            return Again::Backoff;
+        }
+        let Some(record) = self.state.record(&name) else { return Again::Gone };
+        let mut again = if retry { Again::Backoff } else { Again::OnChange };
+        let mut health = std::collections::BTreeMap::new();
+        if let Some(desired) = &findings.desired {
+            let ready = self.readiness.judge(&*self.host, desired, &findings.observed).await;
+            health = ready.health;
+            findings.problems.extend(ready.problems);
+            if again == Again::OnChange {
+                again = ready.again.map_or(Again::OnChange, Again::After);
+            }
+        }
+        self.report(&record, &findings, &health).await;
+        again
+    }
+
+    /// Plans and executes until nothing is left to do. Returns whether
+    /// something is left for a later try.
+    async fn bring_about(
+        &self,
+        record: &Record,
+        application: Option<&Application>,
+        findings: &mut Findings,
+        cancel: &CancellationToken,
+    ) -> Result<bool, Problem> {
+        let name = record.name();
+        let scope = Scope::of(record, application, &self.spec);
+        findings.observed = self.host.observe(&scope).await.map_err(unreachable)?;
+        let application = application.ok_or_else(|| no_application(record))?;
+        check(&record.tenant, application, &self.spec).map_err(misfit)?;
+        let ports = self.ports(record, application, &findings.observed, false).await?;
+        for round in 0.. {
+            // The record changes with each round.
+            let Some(record) = self.state.record(name) else { return Ok(false) };
+            let desired = self.desired(&record, application, &ports, &findings.observed)?;
+            self.readiness.mark_backing_off(&desired, &mut findings.observed);
+            findings.plan = converge(&desired, &ports, &findings.observed, &record, &self.spec);
+            self.readiness.note_starts(&findings.plan);
+            let digest = desired.digest();
+            findings.desired = Some(desired);
+            if findings.plan.to_execute().is_empty() {
+                if findings.plan.is_empty() && record.applied.as_ref() != Some(&digest) {
+                    let applied = self.state.update(name, |record| record.applied = Some(digest)).await;
+                    applied.map_err(not_saved)?;
+                }
+                break;
+            }
+            if round == MAX_ROUNDS {
+                // Something undoes what is done; the back-off keeps it calm.
+                let steps: Vec<_> = findings.plan.steps.iter().map(|s| s.action.to_string()).collect();
+                let message = format!("this is undone again and again: {}", steps.join("; "));
+                findings.problems.push(Problem::new(Facet::Prepared, "Fought", message));
+                return Ok(true);
+            }
+            let done = self.apply(name, &findings.plan, findings.observed.i360, cancel).await;
+            findings.observed = self.host.observe(&scope).await.map_err(unreachable)?;
+            if done.cancelled {
+                return Ok(true);
+            }
+            if !done.problems.is_empty() {
+                findings.problems.extend(done.problems);
+                findings.problems.extend(blocked(&findings.plan));
+                self.shared_database(&record, findings);
+                return Ok(true);
+            }
+        }
+        findings.problems.extend(blocked(&findings.plan));
+        self.shared_database(record, findings);
+        // A crash loop has its own time, see `Readiness`.
+        Ok(findings.plan.blocked.iter().any(|blocked| blocked.reason != BlockReason::CrashLoop))
+    }
+
+    /// The tenant's ports: what it has, or what it is given now. With
+    /// `preview`, nothing is reserved that a pass would not reserve too.
+    async fn ports(
+        &self,
+        record: &Record,
+        application: &Application,
+        observed: &Observed,
+        preview: bool,
+    ) -> Result<Ports, Problem> {
+        let services = &application.spec.services;
+        if let Some(ports) = self.ledger.settled(record, services) {
+            return Ok(ports);
+        }
+        let in_use = self.host.ports_in_use().await.map_err(unreachable)?;
+        let range = &self.spec.spec.ports;
+        let uid = observed.user.map(|user| user.uid);
+        let request = Request { range, services, uid };
+        let given = self.state.with_records(|all| match preview {
+            true => self.ledger.preview(record, request, all, &in_use),
+            false => self.ledger.give(record, request, all, &in_use),
+        });
+        given.map_err(|error| {
+            let reason = match error {
+                PortError::FixedHeld { .. } => "PortTaken",
+                PortError::Exhausted { .. } => "PortsExhausted",
+            };
+            Problem::new(Facet::Ports, reason, error.to_string())
+        })
+    }
+
+    fn desired(
+        &self,
+        record: &Record,
+        application: &Application,
+        ports: &Ports,
+        observed: &Observed,
+    ) -> Result<Desired, Problem> {
+        let inputs = Inputs {
+            tenant: &record.tenant,
+            application,
+            host: &self.spec,
+            ports,
+            secrets: &observed.secrets,
+        };
+        Desired::of(inputs).map_err(misfit)
+    }
+
+    fn shared_database(&self, record: &Record, findings: &mut Findings) {
+        if !record.tenant.spec.database.i360 || findings.observed.i360 {
+            return;
+        }
+        let (reason, message) = match i360_of(&record.tenant, &self.spec) {
+            Some(path) => ("Missing", format!("the i360 database {path} is not there (sharedServices.i360 of the Host)")),
+            None => ("NotConfigured", "spec.database.i360 is set, but the Host has no sharedServices.i360".into()),
+        };
+        findings.problems.push(Problem::new(Facet::SharedDatabase, reason, message));
+    }
+
+    async fn removing(&self, record: Record, cancel: &CancellationToken) -> Again {
+        let name = record.name().clone();
+        let application = self.state.application(&record.tenant.spec.application);
+        let scope = Scope::of(&record, application.as_ref().map(|known| &known.application), &self.spec);
+        let observed = match self.host.observe(&scope).await {
+            Ok(observed) => observed,
+            Err(error) => return self.cannot_look(&name, unreachable(error)).await,
+        };
+        let plan = remove(&observed, &record, &self.spec);
+        let done = self.apply(&name, &plan, false, cancel).await;
+        if done.problems.is_empty() && !done.cancelled {
+            self.ledger.release(&name);
+            self.readiness.forget(&name);
+            return Again::Gone;
+        }
+        for problem in &done.problems {
+            tracing::error!(tenant = %name, "cannot remove the tenant: {}", problem.message);
+        }
+        Again::Backoff
+    }
+
+    async fn cannot_look(&self, name: &TenantName, problem: Problem) -> Again {
+        if let Some(record) = self.state.record(name) {
+            // What was seen last is still the best there is.
+            let findings = Findings { problems: vec![problem], ..Findings::default() };
+            self.report(&record, &findings, &std::collections::BTreeMap::new()).await;
+        }
+        Again::Backoff
+    }
+
+    async fn report(
+        &self,
+        record: &Record,
+        findings: &Findings,
+        health: &std::collections::BTreeMap<cb_core::types::ObjectName, cb_core::observed::Health>,
+    ) {
+        let name = record.name();
+        let previous = self.state.status(name);
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let status = TenantStatus::of(Pass {
+            record,
+            desired: findings.desired.as_ref(),
+            plan: &findings.plan,
+            observed: &findings.observed,
+            health,
+            problems: &findings.problems,
+            previous: previous.as_deref(),
+            now: &now,
+        });
+        if previous.as_deref() != Some(&status) {
+            log_change(name, previous.as_deref(), &status);
+        }
+        self.sink.write(record, &status).await;
+        self.state.set_status(name, status);
+    }
+}
+
+fn log_change(name: &TenantName, previous: Option<&TenantStatus>, status: &TenantStatus) {
+    let ready = |s: &TenantStatus| s.condition("Ready").map(|c| (c.status, c.reason.clone(), c.message.clone()));
+    let after = ready(status);
+    if previous.and_then(ready) == after {
+        return;
+    }
+    if let Some((ready, reason, message)) = after {
+        tracing::info!(tenant = %name, ready = ready.as_str(), reason, "{message}");
+    }
+}
+
+fn blocked(plan: &Plan) -> Vec<Problem> {
+    let problem = |blocked: &cb_core::plan::Blocked| {
+        let facet = match blocked.reason {
+            BlockReason::PortTaken => Facet::Ports,
+            BlockReason::Conflict | BlockReason::CrashLoop => Facet::of_aspect(blocked.aspect),
+        };
+        Problem::new(facet, blocked.reason.as_str(), blocked.message.clone())
+    };
+    plan.blocked.iter().map(problem).collect()
+}
+
+fn unreachable(error: cb_host::host::HostError) -> Problem {
+    Problem::passing(Facet::of_aspect(Aspect::Services), "HostUnreachable", error.to_string())
+}
+
+fn no_application(record: &Record) -> Problem {
+    let message = format!(
+        "spec.application: there is no Application `{}` in the folder of manifests",
+        record.tenant.spec.application
+    );
+    Problem::new(Facet::Manifest, "ApplicationNotFound", message)
+}
+
+fn misfit(error: cb_core::desired::DesireError) -> Problem {
+    Problem::new(Facet::Manifest, "DoesNotFit", error.to_string())
+}
+
+fn not_saved(error: crate::state::SaveError) -> Problem {
+    Problem::new(Facet::Prepared, "RecordNotSaved", error.to_string())
+}

@@ -1,0 +1,209 @@
+//! Whether a tenant's services work: what systemd says, how long they have run,
+//! and what they answer.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cb_core::desired::{Desired, DesiredService};
+use cb_core::layout::unit_name;
+use cb_core::observed::{Health, Observed, UnitState};
+use cb_core::plan::{Action, Plan};
+use cb_core::status::{Facet, Problem};
+use cb_core::types::{ObjectName, TenantName};
+use cb_host::host::{Host, Probe};
+use tokio::time::Instant;
+
+/// How long a service without a health check must run before it counts as
+/// ready: one that exits at once would be ready for a moment otherwise.
+const SETTLE: Duration = Duration::from_secs(2);
+/// How soon a service that starts is looked at again, at first and at most.
+const RECHECK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// How soon a service that should work but does not is asked again.
+const RECHECK_UNHEALTHY: Duration = Duration::from_secs(5);
+
+/// How long a service that failed after it was started for failing waits for
+/// its next start, the first time and at most; doubled each time.
+const START_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+/// How long a service has to run for its failures to be forgotten.
+const FORGIVE: Duration = Duration::from_secs(60);
+
+/// Remembers since when each unit's current run was seen, and how often a unit
+/// had to be started because it had failed.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    units: Mutex<BTreeMap<String, Unit>>,
+}
+
+#[derive(Debug)]
+struct Unit {
+    /// The run that was seen last and since when.
+    invocation: String,
+    since: Instant,
+    failures: Option<Failures>,
+}
+
+/// What was found out about a tenant's services.
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    pub health: BTreeMap<ObjectName, Health>,
+    pub problems: Vec<Problem>,
+    /// When to ask again.
+    pub again: Option<Duration>,
+}
+
+impl Verdict {
+    fn again(&mut self, after: Duration) {
+        self.again = Some(self.again.map_or(after, |again| again.min(after)));
+    }
+}
+
+impl Readiness {
+    /// Forgets a tenant that is gone.
+    pub(super) fn forget(&self, tenant: &TenantName) {
+        let prefix = unit_name(tenant, "");
+        let prefix = prefix.trim_end_matches(".service");
+        self.lock().retain(|unit, _| !unit.starts_with(prefix));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Unit>> {
+        self.units.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes in what was seen which failed units must wait. A new revision
+    /// need not.
+    pub(super) fn mark_backing_off(&self, desired: &Desired, observed: &mut Observed) {
+        let now = Instant::now();
+        let units = self.lock();
+        for service in &desired.services {
+            let known = units.get(&service.unit).and_then(|unit| unit.failures.as_ref());
+            if let Some(failures) = known
+                && failures.revision == service.revision
+                && failures.until > now
+            {
+                // Without the time that is left: the message would change all
+                // the time (law 8).
+                let (count, wait) = (failures.count, failures.wait.as_secs());
+                let word = format!("it was started {count} times for that and waits {wait} s after the last");
+                observed.backing_off.insert(service.unit.clone(), word);
+            }
+        }
+    }
+
+    /// Notes the failed units that are about to be started.
+    pub(super) fn note_starts(&self, plan: &Plan) {
+        let now = Instant::now();
+        let mut units = self.lock();
+        for step in plan.to_execute() {
+            let Action::Start { unit, revision, reset: true, .. } = &step.action else { continue };
+            let entry = units.entry(unit.clone()).or_insert_with(|| Unit::seen("", now));
+            let count = match &entry.failures {
+                Some(known) if known.revision == *revision => known.count + 1,
+                _ => 1,
+            };
+            let wait = START_BACKOFF.0 * 2u32.saturating_pow((count - 1).min(10));
+            let wait = wait.min(START_BACKOFF.1);
+            let revision = revision.clone();
+            entry.failures = Some(Failures { revision, count, wait, until: now + wait });
+        }
+    }
+
+    pub(super) async fn judge(&self, host: &impl Host, desired: &Desired, observed: &Observed) -> Verdict {
+        let mut verdict = Verdict::default();
+        for service in &desired.services {
+            let state = observed.units.get(&service.unit).cloned().unwrap_or_default();
+            if !state.is_active() {
+                verdict.problems.push(not_running(service, &state));
+                verdict.again(RECHECK_UNHEALTHY);
+                continue;
+            }
+            let invocation = state.invocation_id.unwrap_or_default();
+            let age = self.age(&service.unit, &invocation);
+            match &service.health_check {
+                None if age < SETTLE => {
+                    let message = format!("{} was started just now", service.unit);
+                    verdict.problems.push(Problem::passing(Facet::Services, "Starting", message));
+                    verdict.again(SETTLE.saturating_sub(age));
+                }
+                None => {}
+                Some(check) => {
+                    let period = Duration::from_secs(check.period_seconds.into());
+                    let probe = Probe {
+                        unit: service.unit.clone(),
+                        invocation_id: invocation,
+                        port: service.port,
+                        path: check.path.to_string(),
+                        timeout: Duration::from_secs(check.timeout_seconds.into()),
+                        max_age: period,
+                    };
+                    let health = host.probe(&probe).await;
+                    let error = health.error.clone().unwrap_or_else(|| "it gave no answer".into());
+                    let message = format!("{}: GET {} on port {}: {error}", service.unit, check.path, service.port);
+                    let starting = age < Duration::from_secs(check.start_timeout_seconds.into());
+                    if health.ok {
+                        verdict.again(period);
+                    } else if starting {
+                        verdict.problems.push(Problem::passing(Facet::Services, "Starting", message));
+                        verdict.again((age / 4).clamp(RECHECK.0, RECHECK.1));
+                    } else {
+                        verdict.problems.push(Problem::new(Facet::Services, "Unhealthy", message));
+                        verdict.again(RECHECK_UNHEALTHY.min(period));
+                    }
+                    verdict.health.insert(service.name.clone(), health);
+                }
+            }
+        }
+        verdict
+    }
+
+    /// How long this run of the unit has been seen.
+    fn age(&self, name: &str, invocation: &str) -> Duration {
+        let now = Instant::now();
+        let mut units = self.lock();
+        let unit = units.entry(name.to_owned()).or_insert_with(|| Unit::seen(invocation, now));
+        if unit.invocation != invocation {
+            *unit = Unit { failures: unit.failures.take(), ..Unit::seen(invocation, now) };
+        }
+        let age = now - unit.since;
+        if age >= FORGIVE {
+            unit.failures = None;
+        }
+        age
+    }
+}
+
+#[derive(Debug)]
+struct Failures {
+    /// With which revision it failed.
+    revision: String,
+    /// How often in a row it was started for that.
+    count: u32,
+    /// How long it waits after the last start, and until when.
+    wait: Duration,
+    until: Instant,
+}
+
+impl Unit {
+    fn seen(invocation: &str, since: Instant) -> Self {
+        Self { invocation: invocation.to_owned(), since, failures: None }
+    }
+}
+
+fn not_running(service: &DesiredService, state: &UnitState) -> Problem {
+    let unit = &service.unit;
+    let see = format!("see `journalctl -u {unit}`");
+    let known = |text: &str, default| if text.is_empty() { default } else { text.to_owned() };
+    let active = known(&state.active_state, "inactive".to_owned());
+    let sub = known(&state.sub_state, "dead".to_owned());
+    match (active.as_str(), sub.as_str()) {
+        ("activating", "auto-restart" | "auto-restart-queued") => {
+            let message = format!("{unit} exits again and again; {see}");
+            Problem::new(Facet::Services, "CrashLoop", message)
+        }
+        ("activating", _) => {
+            Problem::passing(Facet::Services, "Starting", format!("{unit} is {active} ({sub})"))
+        }
+        ("failed", _) => Problem::new(Facet::Services, "Failed", format!("{unit} has failed; {see}")),
+        _ => Problem::new(Facet::Services, "NotRunning", format!("{unit} is {active} ({sub})")),
+    }
+}
