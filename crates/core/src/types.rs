@@ -17,6 +17,10 @@ use serde::{Deserialize, Serialize};
 #[error("{0}")]
 pub struct InvalidValue(pub String);
 
+/// The keyword that carries a scalar's type name through the schema, for
+/// [`check_scalar`]. It is not in the published schemas.
+pub(crate) const SCALAR: &str = "x-cb-scalar";
+
 /// Declares a string newtype whose only way in is its check.
 macro_rules! string_type {
     ($(#[$doc:meta])* $name:ident, $check:path, $schema:tt) => {
@@ -82,7 +86,9 @@ macro_rules! string_type {
                 stringify!($name).into()
             }
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($schema)
+                let mut schema = json_schema!($schema);
+                schema.insert(SCALAR.into(), stringify!($name).into());
+                schema
             }
         }
     };
@@ -181,6 +187,79 @@ string_type! {
     /// The name of a unix group, for example `adm`.
     GroupName, check_group_name,
     {"type": "string", "pattern": "^[a-z_][a-z0-9_-]*$", "maxLength": 31}
+}
+
+/// Checks a text as the type of this name would, without making one. `None`
+/// if there is no such type.
+pub(crate) fn check_scalar(name: &str, text: &str) -> Option<Result<(), InvalidValue>> {
+    let checked = match name {
+        "TenantName" => check_tenant_name(text),
+        "ObjectName" => check_object_name(text),
+        "Version" => check_version(text),
+        "DomainName" => check_domain(text),
+        "EnvName" => check_env_name(text),
+        "EnvValue" => check_env_value(text),
+        "HostPath" => check_host_path(text),
+        "ReleasePath" => check_release_path(text),
+        "Argument" => check_argument(text),
+        "UrlPath" => check_url_path(text),
+        "HttpUrl" => check_http_url(text),
+        "Sha256" => check_sha256(text),
+        "Memory" => check_memory(text),
+        "Cpu" => check_cpu(text),
+        "UnitName" => check_unit_name(text),
+        "GroupName" => check_group_name(text),
+        _ => return None,
+    };
+    Some(checked.map_err(InvalidValue))
+}
+
+/// Checks the key of a label or annotation, as Kubernetes does: an optional
+/// DNS prefix and `/`, then a name.
+///
+/// # Errors
+/// What is wrong with it and what would be right.
+pub fn check_label_key(text: &str) -> Result<(), InvalidValue> {
+    let (prefix, name) = match text.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, text),
+    };
+    let prefix_ok = prefix.is_none_or(|prefix| {
+        prefix.len() <= 253
+            && prefix
+                .split('.')
+                .all(|part| check_label(part, 63, "").is_ok())
+    });
+    if prefix_ok && !name.is_empty() && is_label_text(name) {
+        return Ok(());
+    }
+    Err(InvalidValue(format!(
+        "`{}` is not a label key: write an optional DNS name and `/`, then at most 63 letters, digits, `-`, `_` and `.`, starting and ending with a letter or digit (for example example.org/team)",
+        shown(text)
+    )))
+}
+
+/// Checks the value of a label, as Kubernetes does.
+///
+/// # Errors
+/// What is wrong with it and what would be right.
+pub fn check_label_value(text: &str) -> Result<(), InvalidValue> {
+    if is_label_text(text) {
+        return Ok(());
+    }
+    Err(InvalidValue(format!(
+        "`{}` is not a label value: use at most 63 letters, digits, `-`, `_` and `.`, and start and end with a letter or digit",
+        shown(text)
+    )))
+}
+
+fn is_label_text(text: &str) -> bool {
+    let end = |c: char| c.is_ascii_alphanumeric();
+    text.is_empty()
+        || (text.len() <= 63
+            && text.starts_with(end)
+            && text.ends_with(end)
+            && text.chars().all(|c| end(c) || "-_.".contains(c)))
 }
 
 impl Memory {
@@ -326,9 +405,12 @@ fn check_env_name(text: &str) -> Result<(), String> {
     {
         return Ok(());
     }
+    // `NAME=secret` is a slip that must not print the secret (law 11).
+    let name = text.split_once('=').map_or(text, |(name, _)| name);
+    let cut = if name.len() < text.len() { "=…" } else { "" };
     Err(format!(
-        "`{}` is not the name of an environment variable: use letters, digits and `_`, not starting with a digit",
-        shown(text)
+        "`{}{cut}` is not the name of an environment variable: use at most 128 letters, digits and `_`, not starting with a digit",
+        shown(name)
     ))
 }
 
@@ -526,6 +608,42 @@ fn check_group_name(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_are_those_of_kubernetes() {
+        for key in ["a", "A_b.c-1", "example.org/team"] {
+            assert!(check_label_key(key).is_ok(), "{key}");
+        }
+        let long = "a".repeat(64);
+        for key in [
+            "",
+            "/a",
+            "a/",
+            "a b",
+            "-a",
+            "A.org/x",
+            "a/b/c",
+            long.as_str(),
+        ] {
+            assert!(check_label_key(key).is_err(), "{key}");
+        }
+        assert!(check_label_value("").is_ok() && check_label_value("v0.3_a").is_ok());
+        for value in ["a/b", "a b", "-", "é", long.as_str()] {
+            assert!(check_label_value(value).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_variable_never_shows_a_value() {
+        let error = "API KEY=hunter2"
+            .parse::<EnvName>()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("`API KEY=…`") && !error.contains("hunter2"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn hostile_tenant_names_are_refused_with_the_reason() {

@@ -115,11 +115,21 @@ pub struct Tls {
 }
 
 /// A TCP port from 1024 to 65535.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
-pub struct PortNumber(#[schemars(range(min = 1024, max = 65535))] pub u16);
+pub struct PortNumber(pub u16);
+
+impl JsonSchema for PortNumber {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PortNumber".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "integer", "minimum": 1024, "maximum": 65535})
+    }
+}
 
 impl TryFrom<u32> for PortNumber {
     type Error = crate::types::InvalidValue;

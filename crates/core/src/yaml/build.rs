@@ -524,12 +524,23 @@ impl Value {
     #[must_use]
     pub fn what(&self) -> String {
         match self {
-            Value::Null => "nothing".into(),
             Value::Bool(value) => format!("`{value}`"),
             Value::Int(_, text) | Value::Float(_, text) => format!("the number {}", shown(text)),
             Value::Text(text) => format!("the text `{}`", shown(text)),
-            Value::List(_) => "a list".into(),
-            Value::Map(_) => "a mapping".into(),
+            Value::Null | Value::List(_) | Value::Map(_) => self.kind().to_owned(),
+        }
+    }
+
+    /// What kind of value it is, without the value: `a number`, `a list`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Value::Null => "empty",
+            Value::Bool(_) => "a truth value",
+            Value::Int(..) | Value::Float(..) => "a number",
+            Value::Text(_) => "text",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a mapping",
         }
     }
 }

@@ -94,7 +94,7 @@ fn an_alias_bomb_is_refused_quickly() {
     let long = format!(
         "a: &a {}\nb: [{}]\n",
         "x".repeat(500_000),
-        vec!["*a"; 10].join(", ")
+        ["*a"; 10].join(", ")
     );
     assert!(first(&long).message.contains("bytes of text"));
 }
