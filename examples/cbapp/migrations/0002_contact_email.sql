@@ -1,0 +1,2 @@
+-- Contacts can be written to.
+ALTER TABLE contacts ADD COLUMN email VARCHAR;
