@@ -12,6 +12,7 @@
 //! same plan, so `cbctl diff` and the operator cannot disagree. A check of the
 //! dependency tree (`cargo xtask test`) holds this.
 
+pub mod admission;
 pub mod api;
 pub mod desired;
 pub mod digest;

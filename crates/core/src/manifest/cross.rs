@@ -1,6 +1,6 @@
 //! Objects against each other: what tenants claim and what they refer to.
 //!
-//! [`check`] looks at a set of files and nothing else; what takes effect on a
+//! [`check()`] looks at a set of files and nothing else; what takes effect on a
 //! host, with what was accepted before, is [`crate::admission`]'s to say. Both
 //! use the same [`Claim`]s.
 

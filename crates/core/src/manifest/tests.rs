@@ -447,3 +447,35 @@ fn references_are_checked_where_there_is_an_application() {
         ]
     );
 }
+
+/// The examples that people start from are good, and good together.
+#[test]
+fn the_manifests_in_the_tree_are_good() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut files = Vec::new();
+    for folder in ["manifests", "examples/manifests"] {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|ext| ext == "yaml") {
+                files.push(parse(
+                    &path.display().to_string(),
+                    &std::fs::read(&path).unwrap(),
+                ));
+            }
+        }
+    }
+    assert!(
+        files.iter().all(|file| file.errors.is_empty()),
+        "{files:#?}"
+    );
+    assert_eq!(cross::check(&files), []);
+    for kind in Kind::ALL {
+        assert!(
+            files
+                .iter()
+                .flat_map(|f| &f.documents)
+                .any(|d| d.kind == Some(kind)),
+            "{kind}"
+        );
+    }
+}
