@@ -9,11 +9,11 @@
 //!   stays with it and the others are admitted (law 4, law 12).
 //! - A name in two places takes effect in neither. A domain, fixed port or
 //!   unit that two tenants claim stays with the one whose accepted spec had
-//!   it; if none had it, no new one gets it ([`conflict`]).
+//!   it; if none had it, no new one gets it (`conflict`).
 //! - Files that were read well take effect even if the scan is incomplete or
 //!   another file is broken: a checkout that is half-way through gives what it
 //!   has. But only a clean, complete scan says that anything is gone, and only
-//!   below a cap ([`prune`], law 2).
+//!   below a cap (`prune`, law 2).
 //! - A tenant that is placed elsewhere is stopped here and keeps its data.
 //!
 //! A claim of a tenant that is gone or moved is free for others once it is

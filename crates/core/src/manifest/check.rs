@@ -4,21 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{AnyObject, Finding};
 use crate::api::{Application, Host, Object, PortRange, Tenant};
+use crate::desired::OPERATOR_VARIABLES;
 use crate::types::{check_label_key, check_label_value};
 use crate::yaml::Path;
-
-/// Variables that the operator sets for every service, beside `CB_…_PORT`.
-const SET_BY_OPERATOR: [&str; 9] = [
-    "CB_TENANT",
-    "CB_DISPLAY_NAME",
-    "CB_VERSION",
-    "CB_RELEASE_DIR",
-    "CB_DATABASE_PATH",
-    "CB_UPLOADS_DIR",
-    "PORT",
-    "OLLAMA_URL",
-    "I360_DATABASE_PATH",
-];
 
 /// Variables that systemd sets for a service and that mean nothing, or
 /// mislead the program, with another value.
@@ -45,7 +33,7 @@ pub fn reserved_env(name: &str) -> Option<&'static str> {
         .strip_prefix("CB_")
         .and_then(|rest| rest.strip_suffix("_PORT"))
         .is_some_and(|service| !service.is_empty());
-    if service_port || SET_BY_OPERATOR.contains(&name) {
+    if service_port || OPERATOR_VARIABLES.contains(&name) {
         Some("the operator")
     } else if SET_BY_SYSTEMD.contains(&name) {
         Some("systemd")

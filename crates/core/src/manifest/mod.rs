@@ -1,7 +1,7 @@
 //! Manifests: text in, objects and every error out.
 //!
 //! [`parse`] reads the text into documents with places ([`crate::yaml`]),
-//! holds each against the shape of its kind ([`walk`]), makes the object and
+//! holds each against the shape of its kind (`walk`), makes the object and
 //! checks what no shape can say ([`check`]). [`cross`] checks objects against
 //! each other. A document with an error gives no object; a file that is not
 //! valid YAML gives none at all, because what stands before the error may have

@@ -2,8 +2,8 @@
 //!
 //! The Rust types of [`crate::api`] are read once through schemars into a
 //! [`Shape`]; the check of a manifest walks it, and the published JSON Schemas
-//! ([`json`]), CustomResourceDefinitions ([`crd`]) and the reference
-//! ([`docs`]) are written from it. So they cannot disagree.
+//! (`json`), CustomResourceDefinitions (`crd`) and the reference
+//! (`docs`) are written from it. So they cannot disagree.
 
 mod crd;
 mod docs;
