@@ -6,6 +6,7 @@
 //! host-wide steps that many passes ask for at once ──▶ coalesce
 //! ```
 //!
+//! - [`folder`]: whole, honest readings of a folder of small files.
 //! - [`queue`]: which key runs when; pure, no clock of its own.
 //! - [`backoff`]: how long a key that failed waits.
 //! - [`controller`]: runs a [`Reconciler`] over the queue.
@@ -18,6 +19,7 @@
 pub mod backoff;
 pub mod coalesce;
 pub mod controller;
+pub mod folder;
 pub mod queue;
 pub mod store;
 
@@ -25,6 +27,10 @@ pub use backoff::BackoffConfig;
 pub use coalesce::{CoalesceConfig, CoalesceError, Coalescer, Ticket};
 pub use controller::{
     Action, Context, ControllerConfig, Handle, Reconciler, ShutdownReport, Stats,
+};
+pub use folder::{
+    FileProblem, FileRead, Filter, FolderConfig, FolderHandle, FolderStats, FolderWatcher, Scan,
+    ScanProblem, WatcherStopped,
 };
 pub use queue::Queue;
 pub use store::{Change, Store, Watch, WatchError};
