@@ -172,12 +172,19 @@ async fn blocking<T: Send + 'static>(
 enum ApiError {
     #[error("{1}")]
     Request(StatusCode, String),
+    // Boxed, as it is several times as large as the others.
     #[error(transparent)]
-    Database(#[from] DatabaseError),
+    Database(Box<DatabaseError>),
     #[error(transparent)]
     Upload(#[from] UploadError),
     #[error("the request could not be finished")]
     Task(#[source] tokio::task::JoinError),
+}
+
+impl From<DatabaseError> for ApiError {
+    fn from(error: DatabaseError) -> ApiError {
+        ApiError::Database(Box::new(error))
+    }
 }
 
 impl ApiError {
