@@ -1,0 +1,91 @@
+//! Where everything lives that is kept between runs: never in the checkout.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::HostError;
+
+/// The cache folder: `CB_CACHE_DIR`, else `cb-operator` in the user's cache.
+///
+/// # Errors
+/// The environment names no home.
+pub fn dir() -> Result<PathBuf, HostError> {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(dir) = set("CB_CACHE_DIR") {
+        return Ok(dir.into());
+    }
+    let base = match (set("XDG_CACHE_HOME"), set("HOME")) {
+        (Some(cache), _) => PathBuf::from(cache),
+        (None, Some(home)) => Path::new(&home).join(".cache"),
+        (None, None) => return Err(HostError::NoCache),
+    };
+    Ok(base.join("cb-operator"))
+}
+
+/// The root of the checkout that this program was compiled in.
+#[must_use]
+pub fn checkout() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = package.parent().and_then(Path::parent);
+    root.expect("this package lies two folders below the root")
+        .to_owned()
+}
+
+/// What `cargo xtask build` made of this checkout, for binding into a host.
+/// Checkouts share a cache, so each has a folder of its own.
+#[derive(Debug, Clone)]
+pub struct Artifacts {
+    /// The programs: `cb-operator`, `cbctl`, …, and what they load.
+    pub bin: PathBuf,
+    /// The example application's releases: one folder per version.
+    pub releases: PathBuf,
+}
+
+impl Artifacts {
+    /// The folders for this checkout; they need not exist yet.
+    ///
+    /// # Errors
+    /// There is no cache folder.
+    pub fn of_this_checkout() -> Result<Artifacts, HostError> {
+        let key = short_hash(&[checkout().as_os_str().as_encoded_bytes()]);
+        let folder = dir()?.join("artifacts").join(key);
+        Ok(Artifacts {
+            bin: folder.join("bin"),
+            releases: folder.join("releases"),
+        })
+    }
+}
+
+/// A short name for content: the same parts give the same name.
+#[must_use]
+pub fn short_hash(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    let digest = hash.finalize();
+    digest[..6]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_tells_where_a_part_ends() {
+        assert_ne!(short_hash(&[b"ab", b"c"]), short_hash(&[b"a", b"bc"]));
+        assert_eq!(short_hash(&[b"a"]).len(), 12);
+    }
+
+    #[test]
+    fn the_checkout_has_the_workspace() {
+        assert!(checkout().join("Cargo.toml").exists());
+        assert!(checkout().join("crates/testhost").exists());
+    }
+}

@@ -1,0 +1,34 @@
+# Builds the root file system of the test hosts: rootfs.sh FOLDER SUITE MIRROR
+#
+# A change of this file makes a new root file system: its hash names the folder.
+set -eu
+root=$1 suite=$2 mirror=$3
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+
+debootstrap --variant=minbase \
+    --include=systemd,systemd-sysv,dbus,nginx-light,iproute2,curl,procps \
+    "$suite" "$root" "$mirror"
+
+# Nothing here is needed to run.
+rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* \
+    "$root"/usr/share/doc/* "$root"/usr/share/man/* "$root"/usr/share/locale/*
+
+# Without an id, every boot would be a first boot and enable units by preset.
+tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
+printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
+
+# Nobody logs in, and no timer may run in the middle of a test.
+for unit in systemd-logind.service systemd-user-sessions.service \
+    systemd-update-utmp.service systemd-update-utmp-runlevel.service \
+    console-getty.service getty.target systemd-networkd.service \
+    systemd-networkd-wait-online.service systemd-resolved.service \
+    systemd-timesyncd.service apt-daily.timer apt-daily-upgrade.timer \
+    dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
+    systemd-tmpfiles-clean.timer; do
+    ln -sf /dev/null "$root/etc/systemd/system/$unit"
+done
+
+# A thousand services may start at once, and tests read what they say.
+mkdir -p "$root/etc/systemd/journald.conf.d"
+printf '[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\n' \
+    >"$root/etc/systemd/journald.conf.d/test.conf"
