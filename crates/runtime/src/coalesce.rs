@@ -311,6 +311,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_request_just_before_the_end_of_a_run_has_its_quiet_window() {
+        let (coalescer, mut runs) = recorder(100 * MS);
+        let _first = coalescer.submit(1);
+        runs.recv().await.expect("run");
+        let _early = coalescer.submit(2);
+        sleep(95 * MS).await;
+        // At 120 ms; the first run ends at 125 ms.
+        let _late = coalescer.submit(3);
+        assert_eq!(runs.recv().await, Some((145, vec![2, 3])));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_item_of_a_dropped_ticket_runs() {
         let (coalescer, mut runs) = recorder(MS);
         drop(coalescer.submit(7));

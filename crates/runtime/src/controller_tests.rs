@@ -76,6 +76,12 @@ impl Harness {
             .expect("loop")
     }
 
+    async fn idle(&self) {
+        timeout(3600 * SECOND, self.handle.idle())
+            .await
+            .expect("idle within an hour");
+    }
+
     /// Nothing begins for `time`. The clock is paused: this costs none.
     async fn quiet(&mut self, time: Duration) {
         if let Ok(Some(began)) = timeout(time, self.begun.recv()).await {
@@ -106,7 +112,7 @@ async fn a_key_added_many_times_runs_once_with_all_reasons() {
         ("a", vec!["file", "unit"], 0)
     );
     pass.end(Action::Done);
-    test.handle.idle().await;
+    test.idle().await;
     test.quiet(3600 * SECOND).await;
     let stats = test.handle.stats();
     assert_eq!(
@@ -211,7 +217,7 @@ async fn ordinary_events_wait_for_the_back_off_and_urgent_ones_do_not() {
     let pass = test.next().await;
     test.handle.add("a", "event during");
     pass.end(Action::RetryWithBackoff);
-    test.handle.idle().await;
+    test.idle().await;
     test.handle.add("a", "event after");
     test.handle.add_all(["a"], "resync");
     test.quiet(30 * SECOND).await;
@@ -225,7 +231,7 @@ async fn ordinary_events_wait_for_the_back_off_and_urgent_ones_do_not() {
     );
 
     pass.end(Action::RetryWithBackoff);
-    test.handle.idle().await;
+    test.idle().await;
     let now = Instant::now();
     test.handle.reset(&"a");
     assert_eq!(test.next().await.at, now);
@@ -246,7 +252,7 @@ async fn a_panic_is_a_failure_of_its_key_only() {
         ("a", 1, vec!["start"])
     );
     again.end(Action::Done);
-    test.handle.idle().await;
+    test.idle().await;
     let stats = test.handle.stats();
     assert_eq!(
         (stats.passes, stats.errors, stats.panics, stats.running),
@@ -272,7 +278,7 @@ async fn a_new_spec_cancels_the_pass_and_runs_at_once_without_back_off() {
     assert_eq!((next.at, next.context.attempt), (now, 0));
     assert_eq!(next.reasons(), ["new spec", "start"]);
     next.end(Action::Done);
-    test.handle.idle().await;
+    test.idle().await;
     assert_eq!(
         (test.handle.stats().superseded, test.handle.stats().errors),
         (1, 5)
@@ -281,7 +287,7 @@ async fn a_new_spec_cancels_the_pass_and_runs_at_once_without_back_off() {
     // A key in back-off runs at once as well.
     test.handle.add("b", "start");
     test.next().await.end(Action::RetryWithBackoff);
-    test.handle.idle().await;
+    test.idle().await;
     let now = Instant::now();
     test.handle.changed("b", "new spec");
     assert_eq!(test.next().await.at, now);
@@ -328,7 +334,7 @@ async fn shutdown_waits_then_cancels_then_drops() {
     assert!(slow.context.cancel.is_cancelled());
     // Asking again gives the same answer, and idleness does not hang.
     assert_eq!(test.handle.shutdown(SECOND).await, report);
-    test.handle.idle().await;
+    test.idle().await;
     assert!(
         test.begun.recv().await.is_none(),
         "the loop is gone, and nothing began meanwhile"
