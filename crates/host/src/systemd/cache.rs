@@ -1,0 +1,187 @@
+//! The state of all services, as the bus told it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use cb_core::observed::UnitState;
+use zbus::{OwnedObjectPath, Variant};
+
+/// One row of `ListUnits`: name, description, load state, active state, sub
+/// state, following, path, job id, job type, job path.
+pub(super) type Row = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    OwnedObjectPath,
+    u32,
+    String,
+    OwnedObjectPath,
+);
+
+const UNIT_PREFIX: &str = "/org/freedesktop/systemd1/unit/";
+const SUFFIX: &str = ".service";
+
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    units: BTreeMap<String, UnitState>,
+}
+
+impl Cache {
+    pub(super) fn get(&self, name: &str) -> Option<UnitState> {
+        self.units.get(name).cloned()
+    }
+
+    /// Takes in a complete listing. Returns the services that differ from what
+    /// was known.
+    pub(super) fn replace(&mut self, rows: Vec<Row>) -> Vec<String> {
+        let before = std::mem::take(&mut self.units);
+        self.merge(rows);
+        let (old, new) = (&before, &self.units);
+        let gone = old.keys().filter(|name| !new.contains_key(*name));
+        let other = new
+            .iter()
+            .filter(|(name, state)| old.get(*name) != Some(state));
+        gone.chain(other.map(|(name, _)| name)).cloned().collect()
+    }
+
+    /// Takes in the listing of some units.
+    pub(super) fn merge(&mut self, rows: Vec<Row>) {
+        for (name, _, load_state, active_state, sub_state, ..) in rows {
+            if name.ends_with(SUFFIX) {
+                let invocation_id = invocation_of(&name);
+                let state = UnitState {
+                    active_state,
+                    sub_state,
+                    load_state,
+                    invocation_id,
+                };
+                self.units.insert(name, state);
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, name: &str) -> bool {
+        self.units.remove(name).is_some()
+    }
+
+    /// Takes in changed properties. Returns whether anything is new.
+    pub(super) fn change(&mut self, name: &str, changed: &HashMap<&str, Variant<'_>>) -> bool {
+        let text = |property: &str| match changed.get(property) {
+            Some(Variant::Str(text)) => Some(text.as_str().to_owned()),
+            _ => None,
+        };
+        let active = text("ActiveState");
+        let invocation = changed.get("InvocationID").and_then(hex);
+        if active.is_none() && invocation.is_none() && !changed.contains_key("SubState") {
+            return false;
+        }
+        let before = self.units.get(name);
+        let mut state = before.cloned().unwrap_or_else(|| UnitState {
+            load_state: "loaded".to_owned(),
+            ..UnitState::default()
+        });
+        if let Some(active) = active {
+            state.active_state = active;
+        }
+        if let Some(sub) = text("SubState") {
+            state.sub_state = sub;
+        }
+        if let Some(load) = text("LoadState") {
+            state.load_state = load;
+        }
+        if let Some(invocation) = invocation {
+            state.invocation_id = Some(invocation).filter(|id| !id.is_empty());
+        }
+        if before == Some(&state) {
+            return false;
+        }
+        self.units.insert(name.to_owned(), state);
+        true
+    }
+}
+
+/// systemd keeps the invocation of every running unit in a link, so that the
+/// journal need not ask it either.
+fn invocation_of(unit: &str) -> Option<String> {
+    let link = Path::new("/run/systemd/units").join(format!("invocation:{unit}"));
+    let target = std::fs::read_link(link).ok()?;
+    Some(target.to_str()?.to_owned())
+}
+
+/// Bytes as hexadecimal digits.
+fn hex(value: &Variant<'_>) -> Option<String> {
+    let Variant::Array(bytes) = value else {
+        return None;
+    };
+    bytes
+        .iter()
+        .map(|byte| match byte {
+            Variant::U8(byte) => Some(format!("{byte:02x}")),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The service that an object path stands for: everything but letters and
+/// digits is escaped as `_xx`.
+pub(super) fn service_of(path: &str) -> Option<String> {
+    let escaped = path.strip_prefix(UNIT_PREFIX)?;
+    let mut bytes = Vec::with_capacity(escaped.len());
+    let mut rest = escaped.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'_' {
+            let mut digit = || char::from(rest.next()?).to_digit(16);
+            let code = digit()? * 16 + digit()?;
+            bytes.push(u8::try_from(code).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    let name = String::from_utf8(bytes).ok()?;
+    name.ends_with(SUFFIX).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unit_names_come_from_object_paths() {
+        let name = |escaped: &str| service_of(&format!("{UNIT_PREFIX}{escaped}"));
+        assert_eq!(
+            name("ky04_2dapi_2eservice").as_deref(),
+            Some("ky04-api.service")
+        );
+        assert_eq!(
+            name("_304_2dapi_2eservice").as_deref(),
+            Some("04-api.service")
+        );
+        assert_eq!(name("dbus_2esocket"), None);
+        assert_eq!(name("broken_2"), None);
+        assert_eq!(service_of("/org/freedesktop/systemd1"), None);
+    }
+
+    #[test]
+    fn a_change_counts_only_if_something_is_new() {
+        let mut cache = Cache::default();
+        let id = Variant::new(vec![0xab_u8, 0x01]);
+        let changed = HashMap::from([
+            ("ActiveState", Variant::new("active")),
+            ("SubState", Variant::new("running")),
+            ("InvocationID", id),
+        ]);
+        assert!(cache.change("a.service", &changed));
+        assert!(!cache.change("a.service", &changed));
+        let state = cache.get("a.service").unwrap();
+        assert_eq!(state.invocation_id.as_deref(), Some("ab01"));
+        assert!(state.is_active());
+        let memory = HashMap::from([("MainPID", Variant::new(7_u32))]);
+        assert!(!cache.change("b.service", &memory));
+        assert_eq!(cache.get("b.service"), None);
+        assert!(cache.remove("a.service"));
+        assert!(!cache.remove("a.service"));
+    }
+}

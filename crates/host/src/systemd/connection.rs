@@ -1,0 +1,363 @@
+//! The task that reads the bus.
+//!
+//! Data flow: one unfiltered stream of all messages in the order of the bus,
+//! so that listings (asked for by this task, recognised by their serial number)
+//! and signals are taken in in the order in which systemd sent them. The task
+//! awaits nothing but the stream, commands, and the writing of short messages.
+
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use zbus::message::{Message, Type};
+use zbus::{Connection, MessageStream, Variant};
+
+use super::cache::{Cache, Row, service_of};
+use super::jobs::Jobs;
+use super::{CALL_TIMEOUT, DESTINATION, MANAGER, PATH, UnitEvent};
+
+/// Signals queue here while this task is busy; the bus waits beyond that.
+const QUEUE: usize = 4096;
+/// Slow subscribers miss events and must look at everything.
+const EVENTS: usize = 8192;
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+const RULES: [&str; 2] = [
+    "type='signal',sender='org.freedesktop.systemd1',\
+     interface='org.freedesktop.systemd1.Manager',path='/org/freedesktop/systemd1'",
+    "type='signal',sender='org.freedesktop.systemd1',\
+     interface='org.freedesktop.DBus.Properties',member='PropertiesChanged',\
+     path_namespace='/org/freedesktop/systemd1/unit'",
+];
+
+pub(super) enum Command {
+    /// List all units, and say when that is done. Dropped if it cannot be.
+    Relist(oneshot::Sender<()>),
+}
+
+/// What the handles and the task share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    connection: Mutex<Option<Connection>>,
+    cache: Mutex<Cache>,
+    pub(super) jobs: Jobs,
+    pub(super) listed: watch::Sender<bool>,
+    pub(super) events: broadcast::Sender<UnitEvent>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            connection: Mutex::default(),
+            cache: Mutex::default(),
+            jobs: Jobs::default(),
+            listed: watch::Sender::new(false),
+            events: broadcast::Sender::new(EVENTS),
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn connection(&self) -> Option<Connection> {
+        let connection = self.connection.lock();
+        connection.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_connection(&self, connection: Option<Connection>) {
+        let mut place = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *place = connection;
+    }
+
+    pub(super) fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, event: UnitEvent) {
+        // Nobody listening is fine.
+        let _ = self.events.send(event);
+    }
+}
+
+/// Keeps a connection until the last handle is gone.
+pub(super) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let mut wait = BACKOFF.0;
+    loop {
+        let ended = match connect().await {
+            Ok((connection, stream)) => {
+                shared.set_connection(Some(connection.clone()));
+                let mut reader = Reader::new(Arc::clone(&shared), connection);
+                let ended = reader.read(stream, &mut commands).await;
+                shared.set_connection(None);
+                if shared.listed.send_replace(false) {
+                    wait = BACKOFF.0;
+                }
+                shared.jobs.disconnect();
+                ended
+            }
+            Err(error) => Ended::Broken(error.to_string()),
+        };
+        match ended {
+            Ended::Unused => return,
+            Ended::Broken(reason) => {
+                tracing::warn!(reason, "no D-Bus connection to systemd; connecting again");
+            }
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(BACKOFF.1);
+        // Nobody waits for a listing of a connection that is not there.
+        while commands.try_recv().is_ok() {}
+        if commands.is_closed() {
+            return;
+        }
+    }
+}
+
+enum Ended {
+    /// The last handle was dropped.
+    Unused,
+    Broken(String),
+}
+
+/// A connection that gets the signals, and everything it gets.
+async fn connect() -> zbus::Result<(Connection, MessageStream)> {
+    let work = async {
+        let queue = std::num::NonZeroUsize::new(QUEUE).expect("not zero");
+        let builder = zbus::connection::Builder::system().max_queued(queue);
+        let connection = builder.build().await?;
+        let stream = MessageStream::from(&connection);
+        let bus = "org.freedesktop.DBus";
+        for rule in RULES {
+            let (path, body) = ("/org/freedesktop/DBus", (rule,));
+            let call = connection.call_method(Some(bus), path, Some(bus), "AddMatch", &body);
+            call.await?;
+        }
+        // Without a subscriber systemd sends no signals.
+        let call = connection.call_method(Some(DESTINATION), PATH, Some(MANAGER), "Subscribe", &());
+        call.await?;
+        Ok((connection, stream))
+    };
+    match tokio::time::timeout(CALL_TIMEOUT, work).await {
+        Ok(result) => result,
+        Err(_) => Err(zbus::Error::Failure("no answer".to_owned())),
+    }
+}
+
+/// What an answer that is under way is for.
+#[derive(Default)]
+struct Listing {
+    /// Whether it lists all units.
+    all: bool,
+    /// The units that appeared and have no known state before it.
+    names: Vec<String>,
+    /// Who asked.
+    waiting: Vec<oneshot::Sender<()>>,
+    /// Jobs of these units that ended: path and result. Their ends are told
+    /// when the states are known.
+    jobs: Vec<(String, String)>,
+}
+
+/// Above this many names, listing all units is cheaper for systemd than
+/// matching each unit with each name.
+const MAX_NAMES: usize = 32;
+
+struct Reader {
+    shared: Arc<Shared>,
+    connection: Connection,
+    listings: HashMap<NonZeroU32, Listing>,
+    /// Units that appeared: the signal does not say in which state.
+    appeared: BTreeSet<String>,
+}
+
+impl Reader {
+    fn new(shared: Arc<Shared>, connection: Connection) -> Self {
+        Self {
+            shared,
+            connection,
+            listings: HashMap::new(),
+            appeared: BTreeSet::new(),
+        }
+    }
+
+    async fn read(
+        &mut self,
+        mut stream: MessageStream,
+        commands: &mut mpsc::UnboundedReceiver<Command>,
+    ) -> Ended {
+        if let Err(error) = self
+            .list(Listing {
+                all: true,
+                ..Listing::default()
+            })
+            .await
+        {
+            return Ended::Broken(error.to_string());
+        }
+        loop {
+            let result = tokio::select! {
+                biased;
+                message = stream.next() => match message {
+                    Some(Ok(message)) => self.take_in(&message).await,
+                    Some(Err(error)) => Err(error),
+                    None => return Ended::Broken("the connection was closed".to_owned()),
+                },
+                command = commands.recv() => match command {
+                    Some(Command::Relist(done)) => {
+                        let waiting = vec![done];
+                        self.list(Listing { all: true, waiting, ..Listing::default() }).await
+                    }
+                    None => return Ended::Unused,
+                },
+                // Only when the stream has nothing more: many that appeared
+                // together are asked for together.
+                () = std::future::ready(()), if !self.appeared.is_empty() => {
+                    self.list(Listing::default()).await
+                }
+            };
+            if let Err(error) = result {
+                return Ended::Broken(error.to_string());
+            }
+        }
+    }
+
+    async fn take_in(&mut self, message: &Message) -> zbus::Result<()> {
+        match message.message_type() {
+            Type::MethodReturn => {
+                let header = message.header();
+                let listing = header.reply_serial().and_then(|n| self.listings.remove(&n));
+                if let Some(listing) = listing {
+                    self.listed(listing, message.body().deserialize()?);
+                }
+                Ok(())
+            }
+            Type::Error => match message.header().reply_serial() {
+                Some(serial) if self.listings.contains_key(&serial) => Err(message.clone().into()),
+                _ => Ok(()),
+            },
+            Type::Signal => self.signal(message).await,
+            Type::MethodCall => Ok(()),
+        }
+    }
+
+    /// Asks for a listing; the answer comes with the stream.
+    async fn list(&mut self, mut listing: Listing) -> zbus::Result<()> {
+        listing.names.extend(std::mem::take(&mut self.appeared));
+        listing.all |= listing.names.len() > MAX_NAMES;
+        let method = if listing.all {
+            "ListUnits"
+        } else {
+            "ListUnitsByPatterns"
+        };
+        let call = Message::method_call(PATH, method)
+            .destination(DESTINATION)
+            .interface(MANAGER);
+        let message = if listing.all {
+            call.build(&())?
+        } else {
+            let states: [&str; 0] = [];
+            call.build(&(states.as_slice(), &listing.names))?
+        };
+        let serial = message.primary_header().serial_num();
+        self.listings.insert(serial, listing);
+        self.connection.send(&message).await
+    }
+
+    fn listed(&mut self, listing: Listing, rows: Vec<Row>) {
+        let mut changed = listing.names;
+        if listing.all {
+            changed.extend(self.shared.cache().replace(rows));
+        } else {
+            self.shared.cache().merge(rows);
+        }
+        if listing.all && !self.shared.listed.send_replace(true) {
+            self.shared.tell(UnitEvent::Relisted);
+        } else {
+            for name in changed {
+                self.shared.tell(UnitEvent::Changed(name));
+            }
+        }
+        for done in listing.waiting {
+            // One that gave up wants no answer.
+            let _ = done.send(());
+        }
+        for (path, result) in listing.jobs {
+            self.shared.jobs.finish(&path, &result);
+        }
+    }
+
+    /// The end of a job. If its unit's state is not known yet, the end is told
+    /// together with it.
+    async fn job_removed(&mut self, unit: &str, path: &str, result: &str) -> zbus::Result<()> {
+        let job = (path.to_owned(), result.to_owned());
+        if self.appeared.contains(unit) {
+            let jobs = vec![job];
+            return self
+                .list(Listing {
+                    jobs,
+                    ..Listing::default()
+                })
+                .await;
+        }
+        let asked = |listing: &&mut Listing| listing.names.iter().any(|name| name == unit);
+        match self.listings.values_mut().find(asked) {
+            Some(listing) => listing.jobs.push(job),
+            None => self.shared.jobs.finish(path, result),
+        }
+        Ok(())
+    }
+
+    async fn signal(&mut self, message: &Message) -> zbus::Result<()> {
+        let header = message.header();
+        let body = message.body();
+        let member = header.member().map_or("", |member| member.as_str());
+        match member {
+            "PropertiesChanged" => {
+                let path = header.path().map_or("", |path| path.as_str());
+                if let Some(name) = service_of(path) {
+                    let (_, changed, _): (&str, HashMap<&str, Variant<'_>>, Vec<&str>) =
+                        body.deserialize()?;
+                    let is_new = self.shared.cache().change(&name, &changed);
+                    if is_new {
+                        self.shared.tell(UnitEvent::Changed(name));
+                    }
+                }
+            }
+            "JobRemoved" => {
+                let (_, path, unit, result): (u32, zbus::ObjectPath<'_>, &str, &str) =
+                    body.deserialize()?;
+                self.job_removed(unit, path.as_str(), result).await?;
+            }
+            "UnitNew" => {
+                let (name, _): (&str, zbus::ObjectPath<'_>) = body.deserialize()?;
+                if name.ends_with(".service") {
+                    self.appeared.insert(name.to_owned());
+                }
+            }
+            "UnitRemoved" => {
+                let (name, _): (&str, zbus::ObjectPath<'_>) = body.deserialize()?;
+                self.appeared.remove(name);
+                let was_there = self.shared.cache().remove(name);
+                if was_there {
+                    self.shared.tell(UnitEvent::Changed(name.to_owned()));
+                }
+            }
+            "Reloading" => {
+                let begins: bool = body.deserialize()?;
+                if !begins {
+                    self.list(Listing {
+                        all: true,
+                        ..Listing::default()
+                    })
+                    .await?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
