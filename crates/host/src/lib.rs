@@ -6,6 +6,7 @@
 pub mod files;
 pub mod health;
 mod host;
+pub mod releases;
 pub mod sockets;
 pub mod sysctl;
 pub mod systemd;

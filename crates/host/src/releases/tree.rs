@@ -1,0 +1,271 @@
+//! A release being made, and the copy of a folder.
+//!
+//! Whatever the source says, an entry becomes one of: a folder with mode 0555,
+//! a file with mode 0444 or 0555, a symbolic link that stays inside. Owners are
+//! root, special bits are refused. All writes go to a folder that only root can
+//! enter, whose links are made last, so no write can pass through one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use super::{Limits, MANIFEST, ReleaseError};
+use crate::files::{self, FileError, FileSpec};
+
+/// What the name of a release that is being made starts with.
+pub(super) const TEMPORARY: &str = ".cb-tmp-";
+
+/// A release being made. Dropped unfinished, it is removed.
+pub(super) struct Builder {
+    root: PathBuf,
+    limits: Limits,
+    bytes: u64,
+    entries: u64,
+    links: Vec<(PathBuf, PathBuf)>,
+    finished: bool,
+}
+
+impl Builder {
+    pub(super) fn begin(parent: &Path, limits: Limits) -> Result<Self, ReleaseError> {
+        let nanos = jiff::Timestamp::now().as_nanosecond();
+        let root = parent.join(format!("{TEMPORARY}{}-{nanos:x}", std::process::id()));
+        files::ensure_dir(&root, FileSpec::own(0o700))?;
+        Ok(Self {
+            root,
+            limits,
+            bytes: 0,
+            entries: 0,
+            links: Vec::new(),
+            finished: false,
+        })
+    }
+
+    /// Counts an entry and checks its place; the path is inside the release.
+    fn admit(&mut self, source: &Path, entry: &Path) -> Result<PathBuf, ReleaseError> {
+        self.entries += 1;
+        if self.entries > self.limits.entries {
+            return Err(ReleaseError::TooLarge {
+                path: source.to_owned(),
+                limit: format!("{} entries", self.limits.entries),
+            });
+        }
+        let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+        if !entry.components().all(plain) {
+            return Err(hostile(source, entry, "leads out of the release"));
+        }
+        if entry == Path::new(MANIFEST) {
+            return Err(hostile(source, entry, "is a name that the operator uses"));
+        }
+        Ok(self.root.join(entry))
+    }
+
+    /// Refuses bits that give a program another user's rights.
+    pub(super) fn check_mode(source: &Path, entry: &Path, mode: u32) -> Result<(), ReleaseError> {
+        match mode & 0o6000 {
+            0 => Ok(()),
+            _ => Err(hostile(source, entry, "has the setuid or setgid bit")),
+        }
+    }
+
+    pub(super) fn folder(&mut self, source: &Path, entry: &Path) -> Result<(), ReleaseError> {
+        let path = self.admit(source, entry)?;
+        fs::create_dir_all(&path).map_err(|e| FileError::io("make the folder", &path, e))?;
+        Ok(())
+    }
+
+    pub(super) fn file(
+        &mut self,
+        source: &Path,
+        entry: &Path,
+        mode: u32,
+        content: &mut dyn Read,
+    ) -> Result<(), ReleaseError> {
+        let path = self.admit(source, entry)?;
+        let failed = |e: io::Error| FileError::io("write", &path, e);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(failed)?;
+        }
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => hostile(source, entry, "is there twice"),
+                _ => failed(error).into(),
+            })?;
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            let count = match content.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(unreadable(source, error)),
+            };
+            self.bytes += count as u64;
+            if self.bytes > self.limits.bytes {
+                return Err(ReleaseError::TooLarge {
+                    path: source.to_owned(),
+                    limit: format!("{} bytes", self.limits.bytes),
+                });
+            }
+            file.write_all(&buffer[..count]).map_err(failed)?;
+        }
+        let mode = if mode & 0o111 == 0 { 0o444 } else { 0o555 };
+        let permissions = fs::Permissions::from_mode(mode);
+        file.set_permissions(permissions).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        Ok(())
+    }
+
+    /// Notes a link, to be made at the end.
+    pub(super) fn link(
+        &mut self,
+        source: &Path,
+        entry: &Path,
+        target: &Path,
+    ) -> Result<(), ReleaseError> {
+        let path = self.admit(source, entry)?;
+        let folder = entry.parent().unwrap_or(Path::new(""));
+        if !stays_inside(folder, target) {
+            let problem = format!(
+                "is a link to `{}`, which leads out of the release",
+                cb_core::types::shown(&target.to_string_lossy())
+            );
+            return Err(hostile(source, entry, &problem));
+        }
+        self.links.push((path, target.to_owned()));
+        Ok(())
+    }
+
+    /// Makes the links, closes and syncs everything, and moves it in place.
+    pub(super) fn finish(mut self, manifest: &[u8], place: &Path) -> Result<(), ReleaseError> {
+        for (path, target) in std::mem::take(&mut self.links) {
+            let failed = |e: io::Error| FileError::io("link", &path, e);
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent).map_err(failed)?;
+            }
+            symlink(&target, &path).map_err(failed)?;
+        }
+        files::write(&self.root.join(MANIFEST), manifest, FileSpec::own(0o444))?;
+        close(&self.root).map_err(|e| FileError::io("sync", &self.root, e))?;
+        let moved = files::move_dir(&self.root, place)?;
+        self.finished = moved;
+        Ok(())
+    }
+}
+
+impl Drop for Builder {
+    fn drop(&mut self) {
+        if !self.finished {
+            remove_all(&self.root);
+        }
+    }
+}
+
+/// Lexically: a link never passes through another one on its way, because
+/// `..` after a link could lead anywhere; what it names is inside the release.
+fn stays_inside(folder: &Path, target: &Path) -> bool {
+    let mut depth = folder.components().count();
+    let mut below = false;
+    for part in target.components() {
+        match part {
+            Component::Normal(_) => {
+                below = true;
+                depth += 1;
+            }
+            Component::CurDir => {}
+            // Only leading `..`: their way is through real folders.
+            Component::ParentDir if !below && depth > 0 => depth -= 1,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Copies a folder.
+pub(super) fn copy(source: &Path, builder: &mut Builder) -> Result<(), ReleaseError> {
+    let meta = source.metadata().map_err(|e| unreadable(source, e))?;
+    if !meta.is_dir() {
+        return Err(unreadable(source, io::ErrorKind::NotADirectory.into()));
+    }
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(source.join(&folder)).map_err(|e| unreadable(source, e))?;
+        for entry in entries {
+            let name = entry.map_err(|e| unreadable(source, e))?.file_name();
+            let inside = folder.join(name);
+            // A release that was installed elsewhere can be a source.
+            if inside != Path::new(MANIFEST) && copy_entry(source, &inside, builder)? {
+                folders.push(inside);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether the entry is a folder.
+fn copy_entry(source: &Path, inside: &Path, builder: &mut Builder) -> Result<bool, ReleaseError> {
+    let path = source.join(inside);
+    let failed = |error: io::Error| unreadable(&path, error);
+    let meta = path.symlink_metadata().map_err(failed)?;
+    let kind = meta.file_type();
+    if kind.is_dir() {
+        builder.folder(source, inside)?;
+    } else if kind.is_file() {
+        Builder::check_mode(source, inside, meta.mode())?;
+        let nofollow = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let flags = i32::try_from(nofollow.bits()).unwrap_or(0);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(&path)
+            .map_err(failed)?;
+        builder.file(source, inside, meta.mode(), &mut file)?;
+    } else if kind.is_symlink() {
+        let target = fs::read_link(&path).map_err(failed)?;
+        builder.link(source, inside, &target)?;
+    } else {
+        return Err(hostile(source, inside, "is no file, folder or link"));
+    }
+    Ok(kind.is_dir())
+}
+
+/// Takes the right to write from every folder, and syncs it.
+fn close(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            close(&entry.path())?;
+        }
+    }
+    let handle = File::open(folder)?;
+    handle.set_permissions(fs::Permissions::from_mode(0o555))?;
+    handle.sync_all()
+}
+
+/// Removes a folder whose rights may have been taken already; root may anyway.
+pub(super) fn remove_all(folder: &Path) {
+    if let Err(error) = fs::remove_dir_all(folder)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(folder = %folder.display(), %error, "cannot remove an unfinished release");
+    }
+}
+
+pub(super) fn hostile(source: &Path, entry: &Path, problem: &str) -> ReleaseError {
+    ReleaseError::Hostile {
+        path: source.to_owned(),
+        entry: cb_core::types::shown(&entry.to_string_lossy()),
+        problem: problem.to_owned(),
+    }
+}
+
+pub(super) fn unreadable(path: &Path, source: io::Error) -> ReleaseError {
+    ReleaseError::Source {
+        path: path.to_owned(),
+        source,
+    }
+}
