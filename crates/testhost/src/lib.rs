@@ -18,6 +18,11 @@
 //! Knows nothing of the operator: it offers a host, and tests do the rest.
 //! Needs root, debootstrap, systemd-nspawn and util-linux.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "everything of a test host is thrown away"
+)]
+
 pub mod cache;
 pub mod rootfs;
 

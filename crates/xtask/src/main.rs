@@ -1,2 +1,105 @@
-//! xtask
-fn main() {}
+//! `cargo xtask`: everything there is to do with this checkout.
+//!
+//! One module per command; [`workspace`] knows folders and how to call cargo,
+//! [`steps`] shows progress. What the programs themselves do does not belong
+//! here.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "builds and caches can be made again"
+)]
+
+mod artifacts;
+mod checks;
+mod duckdb;
+mod enter;
+mod generate;
+mod setup;
+mod steps;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::artifacts::{Profile, RELEASES};
+use crate::workspace::Workspace;
+
+/// Everything there is to do with this checkout.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install and fetch what building and testing need, if it is missing.
+    Setup,
+    /// Build all programs and the example application's releases.
+    Build {
+        /// Build optimised programs.
+        #[arg(long)]
+        release: bool,
+    },
+    /// Run every check and test, those on real hosts too. CI runs this.
+    Test {
+        /// Run only the tests whose name contains this, and no other check.
+        #[arg(long)]
+        only: Option<String>,
+    },
+    /// Write the JSON schemas and CRDs in `manifests/` from the Rust types.
+    Generate {
+        /// Change nothing; fail if a file is not as it would be written.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Boot a throwaway host with the programs in `/opt/cb/bin` and the
+    /// releases in `/opt/cb/releases`, and open a shell in it.
+    Enter,
+    /// Build the root file system of the test hosts (`setup` calls this as root).
+    #[command(hide = true)]
+    Rootfs,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    let workspace = Workspace::find()?;
+    match command {
+        Command::Setup => {
+            setup::run(&workspace)?;
+            setup::cargo_deny(&workspace).map(|_| ())
+        }
+        Command::Build { release } => {
+            setup::run(&workspace)?;
+            let profile = if release {
+                Profile::Release
+            } else {
+                Profile::Dev
+            };
+            let artifacts = artifacts::build(&workspace, profile, &RELEASES)?;
+            println!("programs: {}", artifacts.bin.display());
+            println!("releases: {}", artifacts.releases.display());
+            Ok(())
+        }
+        Command::Test { only: None } => test::everything(&workspace),
+        Command::Test { only: Some(filter) } => test::only(&workspace, &filter),
+        Command::Generate { check } => generate::run(&workspace, check),
+        Command::Enter => enter::run(&workspace),
+        Command::Rootfs => {
+            cb_testhost::rootfs::ensure()?;
+            Ok(())
+        }
+    }
+}

@@ -9,6 +9,14 @@
 //! Nothing here may use DuckDB: the frontend would then load the 70 MB engine
 //! as well. All of that lives in the api's own modules.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests write their own throwaway files"
+    )
+)]
+
 pub mod fault;
 pub mod html;
 pub mod messages;

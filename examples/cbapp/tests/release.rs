@@ -1,6 +1,11 @@
 //! Both programs as they are shipped: out of an assembled release folder, with
 //! the environment of a tenant, over HTTP, until SIGTERM.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test writes its own throwaway files"
+)]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -1,0 +1,41 @@
+//! `cargo xtask generate`: writes what is derived from the Rust types.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace::Workspace;
+
+/// Writes the files, or with `check` only compares them.
+pub(crate) fn run(workspace: &Workspace, check: bool) -> Result<()> {
+    let folder = workspace.root.join("manifests");
+    let mut stale = Vec::new();
+    for (path, content) in cb_core::schema::files() {
+        let target = folder.join(&path);
+        if fs::read_to_string(&target).is_ok_and(|old| old == content) {
+            continue;
+        }
+        stale.push(path);
+        if !check {
+            write(&target, &content)?;
+        }
+    }
+    if !check {
+        println!("{} files written", stale.len());
+    } else if !stale.is_empty() {
+        bail!(
+            "not as the Rust types would have them: {} (in manifests/); run `cargo xtask generate`",
+            stale.join(", ")
+        );
+    }
+    Ok(())
+}
+
+fn write(target: &Path, content: &str) -> Result<()> {
+    let context = || format!("cannot write {}", target.display());
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent).with_context(context)?;
+    }
+    fs::write(target, content).with_context(context)
+}

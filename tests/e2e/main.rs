@@ -1,0 +1,7 @@
+//! Tests on real hosts: systemd, D-Bus, nginx and the built programs.
+//!
+//! `cargo xtask test` builds what they run; each test boots hosts of its own.
+//! A test belongs here only if a library test cannot prove the same, and names
+//! the law that it holds.
+
+mod smoke;
