@@ -10,9 +10,24 @@
 //! Everything here is wiring: what has to be done is decided in `cb_core`,
 //! done in `cb_host`, and repeated by `cb_runtime`.
 
+pub mod api;
+mod backend;
+pub mod catalog;
+pub mod cli;
+pub mod controller;
+pub mod daemon;
+pub mod events;
 pub mod ledger;
 pub mod lock;
 pub mod logging;
+pub mod records;
+pub mod recover;
 pub mod state;
 pub mod status_file;
 pub mod tenant;
+
+/// The time, as it is written in objects: RFC 3339 in UTC, to the second.
+#[must_use]
+pub fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

@@ -1,16 +1,211 @@
-//! Writes statuses beside the manifests: `ky04.yaml` gets `ky04.status.yaml`.
+//! Writes statuses beside the manifests: `ky04.yaml` gets `ky04.status.yaml`,
+//! and a file with several objects `FILE.NAME.status.yaml` for each tenant.
 //!
-//! A status is written only when it differs from the file (law 8), never over
-//! a file that is not the operator's (law 3), and its failure never stops a
-//! pass: the folder may be read-only.
+//! A status is written only when it differs from what is written (law 8),
+//! never over a file that is not the operator's (law 3), and a failure to
+//! write it never stops a pass: the folder may be read-only.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use cb_core::api::TenantStatus;
+use cb_core::api::{API_VERSION, TenantStatus};
+use cb_core::mark::Owner;
 use cb_core::record::Record;
+use cb_core::types::TenantName;
+use cb_host::files::{self, FileSpec, chain};
+use serde::{Deserialize, Serialize};
 
 /// Where statuses go.
 #[async_trait]
 pub trait StatusSink: Send + Sync {
     /// Writes the status of a tenant, if it is not written already.
     async fn write(&self, record: &Record, status: &TenantStatus);
+
+    /// Removes the status of a tenant that is gone.
+    async fn remove(&self, tenant: &TenantName, file: &str);
+}
+
+/// Status files beside the manifests.
+#[derive(Debug)]
+pub struct StatusFiles {
+    root: PathBuf,
+    /// How many objects each manifest file has; 1 for those not listed.
+    objects: Mutex<Arc<BTreeMap<String, usize>>>,
+    /// What was written where.
+    written: Mutex<BTreeMap<String, (PathBuf, TenantStatus)>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusFile {
+    api_version: String,
+    kind: String,
+    metadata: Metadata,
+    status: TenantStatus,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Metadata {
+    name: String,
+}
+
+impl StatusFiles {
+    /// Status files in this folder of manifests.
+    #[must_use]
+    pub fn new(root: PathBuf) -> Self {
+        Self { root, objects: Mutex::default(), written: Mutex::default() }
+    }
+
+    /// Sets how many objects each file has, which decides on the names.
+    pub fn set_objects(&self, objects: BTreeMap<String, usize>) {
+        *self.objects.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(objects);
+    }
+
+    /// The status that was written before the operator started, for the times
+    /// in it.
+    #[must_use]
+    pub fn read(&self, tenant: &TenantName, file: &str) -> Option<TenantStatus> {
+        let path = self.path(tenant.as_str(), file);
+        let content = files::FileCache::content(&path).ok()?;
+        if Owner::of(&content) != Some(Owner::Tenant(tenant.to_string())) {
+            return None;
+        }
+        let read: StatusFile = serde_yaml::from_str(std::str::from_utf8(&content).ok()?).ok()?;
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.insert(tenant.to_string(), (path, read.status.clone()));
+        Some(read.status)
+    }
+
+    /// Writes the status of a manifest that never became a tenant.
+    pub async fn write_refused(&self, name: &str, file: &str, message: &str) {
+        let previous = {
+            let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            written.get(name).map(|(_, status)| status.clone())
+        };
+        let status = TenantStatus::refused(message, previous.as_ref(), &crate::now());
+        self.put(name, file, &status).await;
+    }
+
+    /// Removes the status of a manifest that is gone.
+    pub async fn remove_named(&self, name: &str, file: &str) {
+        let path = {
+            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            written.remove(name).map(|(path, _)| path)
+        };
+        let path = path.unwrap_or_else(|| self.path(name, file));
+        let owner = Owner::Tenant(name.to_owned());
+        let removed = tokio::task::spawn_blocking(move || remove_owned(&path, &owner)).await;
+        report(name, removed);
+    }
+
+    fn path(&self, name: &str, file: &str) -> PathBuf {
+        let objects = Arc::clone(&self.objects.lock().unwrap_or_else(PoisonError::into_inner));
+        let file = Path::new(file);
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        let several = file.to_str().and_then(|file| objects.get(file)).is_some_and(|n| *n > 1);
+        let status = if several { format!("{stem}.{name}.status.yaml") } else { format!("{stem}.status.yaml") };
+        self.root.join(file.with_file_name(status))
+    }
+
+    async fn put(&self, name: &str, file: &str, status: &TenantStatus) {
+        let path = self.path(name, file);
+        let before = {
+            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            if written.get(name) == Some(&(path.clone(), status.clone())) {
+                return;
+            }
+            // Also when writing fails: it is tried again when it changes.
+            written.insert(name.to_owned(), (path.clone(), status.clone()))
+        };
+        let moved = before.map(|(before, _)| before).filter(|before| *before != path);
+        let owner = Owner::Tenant(name.to_owned());
+        let content = StatusFile {
+            api_version: API_VERSION.to_owned(),
+            kind: "Tenant".to_owned(),
+            metadata: Metadata { name: name.to_owned() },
+            status: status.clone(),
+        };
+        let text = match serde_yaml::to_string(&content) {
+            Ok(text) => format!("{}{text}", header(&owner)),
+            Err(error) => return tracing::error!(tenant = name, "the status cannot be written: {error}"),
+        };
+        let work = move || {
+            if let Some(moved) = moved {
+                remove_owned(&moved, &owner)?;
+            }
+            write_owned(&path, &text, &owner)
+        };
+        report(name, tokio::task::spawn_blocking(work).await);
+    }
+}
+
+#[async_trait]
+impl StatusSink for StatusFiles {
+    async fn write(&self, record: &Record, status: &TenantStatus) {
+        self.put(record.name().as_str(), &record.file, status).await;
+    }
+
+    async fn remove(&self, tenant: &TenantName, file: &str) {
+        self.remove_named(tenant.as_str(), file).await;
+    }
+}
+
+fn header(owner: &Owner) -> String {
+    owner.header().replace("from the manifest; changes made here are put back", "when the state changes")
+}
+
+fn write_owned(path: &Path, text: &str, owner: &Owner) -> Result<(), String> {
+    match files::FileCache::content(path) {
+        Ok(content) if content == text.as_bytes() => return Ok(()),
+        Ok(content) if Owner::of(&content).as_ref() != Some(owner) => {
+            return Err(format!("{} is not the operator's; move it away", path.display()));
+        }
+        // Whatever is wrong with it, writing will tell.
+        _ => {}
+    }
+    files::write(path, text.as_bytes(), FileSpec::own(0o644)).map_err(|error| chain(&error))
+}
+
+fn remove_owned(path: &Path, owner: &Owner) -> Result<(), String> {
+    match files::FileCache::content(path) {
+        Ok(content) if Owner::of(&content).as_ref() == Some(owner) => {
+            files::remove(path).map(drop).map_err(|error| chain(&error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn report(name: &str, result: Result<Result<(), String>, tokio::task::JoinError>) {
+    match result {
+        Ok(Ok(())) => {}
+        Ok(Err(reason)) => tracing::warn!(tenant = name, "the status file cannot be written: {reason}"),
+        Err(error) => tracing::error!(tenant = name, "the status file cannot be written: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Law 3 and 8: a person's file is left alone, and an unchanged status is
+    /// not written again.
+    #[tokio::test]
+    async fn a_status_is_written_once_and_never_over_a_persons_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let sink = StatusFiles::new(folder.path().to_owned());
+        sink.write_refused("ky04", "ky04.yaml", "no").await;
+        let path = folder.path().join("ky04.status.yaml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# cb-operator: owner=tenant/ky04\n"), "{text}");
+        let again = StatusFiles::new(folder.path().to_owned());
+        let read = again.read(&"ky04".parse().unwrap(), "ky04.yaml").unwrap();
+        assert_eq!(read.conditions[0].message, "no");
+        std::fs::write(folder.path().join("oh09.status.yaml"), "mine").unwrap();
+        sink.write_refused("oh09", "oh09.yaml", "no").await;
+        assert_eq!(std::fs::read_to_string(folder.path().join("oh09.status.yaml")).unwrap(), "mine");
+        sink.remove(&"ky04".parse().unwrap(), "ky04.yaml").await;
+        assert!(!path.exists());
+    }
 }

@@ -264,6 +264,7 @@ impl<H: cb_host::host::Host> Engine<H> {
         let done = self.apply(&name, &plan, false, cancel).await;
         if done.problems.is_empty() && !done.cancelled {
             self.ledger.release(&name);
+            self.sink.remove(&name, &record.file).await;
             self.readiness.forget(&name);
             return Again::Gone;
         }
@@ -290,7 +291,7 @@ impl<H: cb_host::host::Host> Engine<H> {
     ) {
         let name = record.name();
         let previous = self.state.status(name);
-        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let now = crate::now();
         let status = TenantStatus::of(Pass {
             record,
             desired: findings.desired.as_ref(),

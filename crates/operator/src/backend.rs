@@ -1,0 +1,267 @@
+//! The daemon as the API sees it: writes manifests, deletes them, and says what
+//! would be done.
+//!
+//! A write goes to the folder of manifests, is judged as if it were there
+//! before it is, and then takes the way of every other manifest.
+
+mod diff;
+mod plan;
+mod target;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cb_core::api::{Application, Host, Kind, Tenant};
+use cb_core::manifest::{AnyObject, Diagnostic, File, parse};
+use cb_core::types::{ObjectName, TenantName};
+use cb_host::files::{self, FileSpec, chain};
+
+use crate::api::{
+    Backend, Cause, Outcome, PlanRequest, PlanResponse, Put, PutMode, PutResult, Refusal,
+};
+use crate::api::object;
+use crate::controller::Reason;
+use crate::daemon::Daemon;
+use crate::state::{ApplicationRecord, PublishedTenant, State};
+use target::{Target, find};
+
+/// How long a person waits for a pass.
+const PASS_TIMEOUT: Duration = Duration::from_secs(120);
+
+#[async_trait]
+impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
+    fn state(&self) -> &State {
+        &self.engine.state
+    }
+
+    fn host(&self) -> &Host {
+        &self.engine.spec
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.is_ready() { Ok(()) } else { Err("the manifests were not read yet".into()) }
+    }
+
+    async fn put(&self, put: Put) -> Result<PutResult, Refusal> {
+        let _turn = self.writing.lock().await;
+        let file = parse(&format!("{}.yaml", put.name), put.text.as_bytes());
+        let object = only_object(&file)?;
+        if object.kind() != put.kind || object.name() != put.name {
+            return Err(Refusal::BadRequest(format!(
+                "the text is {} `{}`, but the request is for {} `{}`",
+                object.kind(), object.name(), put.kind, put.name
+            )));
+        }
+        let manifests = self.catalog.manifests();
+        let target = find(&manifests, put.kind, &put.name)?;
+        if put.mode == PutMode::Create && target.current.is_some() {
+            return Err(Refusal::AlreadyExists);
+        }
+        let outcome = match &target.current {
+            None => Outcome::Created,
+            Some(current) if *current == object && !self.is_refused(put.kind, &put.name) => Outcome::Unchanged,
+            Some(_) => Outcome::Configured,
+        };
+        if outcome == Outcome::Unchanged {
+            return Ok(PutResult { outcome, object: self.published(&object, &target.path) });
+        }
+        self.admissible(&target, &file, &object)?;
+        if !put.dry_run {
+            self.write_manifest(&target, put.text).await?;
+            self.look_at_manifests().await;
+        }
+        Ok(PutResult { outcome, object: self.published(&object, &target.path) })
+    }
+
+    async fn delete(&self, kind: Kind, name: &str, dry_run: bool) -> Result<(), Refusal> {
+        let _turn = self.writing.lock().await;
+        let manifests = self.catalog.manifests();
+        let target = find(&manifests, kind, name)?;
+        let tenant = name.parse::<TenantName>().ok().filter(|_| kind == Kind::Tenant);
+        let known = tenant.as_ref().is_some_and(|t| self.state().tenants().get(t).is_some());
+        if target.current.is_none() && !target.refused && !known {
+            return Err(Refusal::NotFound);
+        }
+        if kind == Kind::Application {
+            self.unused(name)?;
+        }
+        if dry_run {
+            return Ok(());
+        }
+        if target.current.is_some() || target.refused {
+            let path = self.manifests.join(&target.path);
+            let removed = tokio::task::spawn_blocking(move || files::remove(&path)).await;
+            removed.map_err(internal)?.map_err(|error| Refusal::Internal(chain(&error)))?;
+        }
+        // The reading without the file is judged first: an older one that
+        // still has it must not bring the tenant back.
+        self.look_at_manifests().await;
+        if let Some(tenant) = tenant.filter(|_| known) {
+            self.catalog.delete(&tenant).await.map_err(|error| Refusal::Internal(error.to_string()))?;
+            self.controller.changed(tenant, Reason::Manifest);
+        }
+        Ok(())
+    }
+
+    async fn plan(&self, request: PlanRequest) -> Result<PlanResponse, Refusal> {
+        plan::plan(self, request).await
+    }
+
+    async fn reconcile(&self, tenant: &str) -> Result<(), Refusal> {
+        let name: TenantName = tenant.parse().map_err(|_| Refusal::NotFound)?;
+        if self.state().tenants().get(&name).is_none() {
+            return Err(Refusal::NotFound);
+        }
+        let mut ended = self.ended.subscribe();
+        self.controller.urgent(name.clone(), Reason::Requested);
+        let wait = async {
+            loop {
+                match ended.recv().await {
+                    Ok(pass) if pass.tenant == name && pass.reasons.contains(&Reason::Requested) => return,
+                    // Others, or too many at once: ours may be among the lost.
+                    Ok(_) => {}
+                    Err(_) => return,
+                }
+            }
+        };
+        let late = |_| Refusal::Unavailable(format!("the pass did not end within {} s", PASS_TIMEOUT.as_secs()));
+        tokio::time::timeout(PASS_TIMEOUT, wait).await.map_err(late)
+    }
+}
+
+impl<H: cb_host::Host + 'static> Daemon<H> {
+    fn is_refused(&self, kind: Kind, name: &str) -> bool {
+        let name = name.parse::<TenantName>().ok().filter(|_| kind == Kind::Tenant);
+        name.is_some_and(|name| !self.state().refused(&name).is_empty())
+    }
+
+    /// The object as the store has it, with the manifest's text in it: what a
+    /// dry run would make of it.
+    fn published(&self, object: &AnyObject, file: &str) -> serde_json::Value {
+        let state = self.state();
+        match object {
+            AnyObject::Tenant(tenant) => {
+                let known = state.tenants().get(&tenant.metadata.name);
+                let revision = known.as_ref().map_or(0, |known| known.revision);
+                let mut shown = known.map_or_else(
+                    || PublishedTenant {
+                        tenant: Tenant::clone(tenant),
+                        file: file.to_owned(),
+                        generation: 1,
+                        created: None,
+                        deleting: false,
+                    },
+                    |known| PublishedTenant::clone(&known.value),
+                );
+                shown.tenant = Tenant { status: shown.tenant.status, ..Tenant::clone(tenant) };
+                object::tenant(&shown, revision)
+            }
+            AnyObject::Application(application) => {
+                let known = state.published_applications().get(&application.metadata.name);
+                let revision = known.as_ref().map_or(0, |known| known.revision);
+                let generation = known.as_ref().map_or(1, |known| known.value.generation);
+                let created = known.and_then(|known| known.value.created.clone());
+                let application = Application::clone(application);
+                let record = ApplicationRecord { application, file: file.to_owned(), generation, created };
+                object::application(&record, revision)
+            }
+            AnyObject::Host(host) => object::host(host, 0),
+        }
+    }
+
+    /// Refuses what admission would refuse.
+    fn admissible(&self, target: &Target, file: &File, object: &AnyObject) -> Result<(), Refusal> {
+        let changes = BTreeMap::from([(target.path.clone(), Some(file.clone()))]);
+        let (_, admission) = self.catalog.preview(changes, self.now_ms());
+        let refused = match object {
+            AnyObject::Tenant(tenant) => {
+                admission.tenants.get(&tenant.metadata.name).map(|verdict| &verdict.refused)
+            }
+            AnyObject::Application(application) => {
+                admission.applications.get(&application.metadata.name).map(|verdict| &verdict.refused)
+            }
+            AnyObject::Host(_) => None,
+        };
+        match refused {
+            Some(refused) if !refused.is_empty() => Err(invalid(refused)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn write_manifest(&self, target: &Target, text: String) -> Result<(), Refusal> {
+        let path = self.manifests.join(&target.path);
+        let replace = target.current.is_some() || target.refused;
+        let work = move || -> Result<(), Refusal> {
+            let before = std::fs::symlink_metadata(&path);
+            let spec = match &before {
+                Ok(_) if !replace => {
+                    let message = format!("{} exists and is something else; move it away", path.display());
+                    return Err(Refusal::Conflict(message));
+                }
+                Ok(before) => same_owner(before),
+                Err(_) => FileSpec::own(0o644),
+            };
+            files::write(&path, text.as_bytes(), spec).map_err(|error| Refusal::Internal(chain(&error)))
+        };
+        tokio::task::spawn_blocking(work).await.map_err(internal)?
+    }
+
+    fn unused(&self, application: &str) -> Result<(), Refusal> {
+        let Ok(application) = application.parse::<ObjectName>() else { return Err(Refusal::NotFound) };
+        let users: Vec<String> = self.state().with_records(|records| {
+            let users = records.values().filter(|record| {
+                record.phase == cb_core::record::Phase::Active
+                    && record.tenant.spec.application == application
+            });
+            users.map(|record| record.name().to_string()).collect()
+        });
+        if users.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::Conflict(format!(
+            "application `{application}` is used by tenants {}; delete them first",
+            users.join(", ")
+        )))
+    }
+}
+
+fn same_owner(before: &std::fs::Metadata) -> FileSpec {
+    use std::os::unix::fs::MetadataExt as _;
+    FileSpec { mode: before.mode() & 0o777, uid: before.uid(), gid: before.gid() }
+}
+
+fn only_object(file: &File) -> Result<AnyObject, Refusal> {
+    if !file.errors.is_empty() {
+        return Err(invalid(&file.errors));
+    }
+    match file.documents.as_slice() {
+        [document] => document.object.clone().ok_or_else(|| invalid(&file.errors)),
+        documents => {
+            let message = format!("the text must have one object, but it has {}", documents.len());
+            Err(Refusal::BadRequest(message))
+        }
+    }
+}
+
+fn invalid(diagnostics: &[Diagnostic]) -> Refusal {
+    let cause = |diagnostic: &Diagnostic| Cause {
+        field: diagnostic.path.to_string(),
+        message: diagnostic.to_string(),
+    };
+    Refusal::Invalid(diagnostics.iter().map(cause).collect())
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn internal(error: tokio::task::JoinError) -> Refusal {
+    Refusal::Internal(error.to_string())
+}
+
+/// The file of a new object.
+fn new_path(kind: Kind, name: &str) -> PathBuf {
+    match kind {
+        Kind::Tenant => PathBuf::from(format!("{name}.yaml")),
+        kind => PathBuf::from(format!("{}-{name}.yaml", kind.singular())),
+    }
+}

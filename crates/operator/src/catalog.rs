@@ -1,0 +1,364 @@
+//! Takes readings of the folder of manifests into the state.
+//!
+//! What a reading means is decided by `cb_core::admission`; here it is carried
+//! out: records are written, passes are woken, refusals are reported where a
+//! person looks. A reading is always judged whole, so nothing depends on
+//! having seen the one before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cb_core::admission::{
+    Admission, Change, Decision, Known, KnownApplication, KnownTenant, Scan as Manifests, admit,
+};
+use cb_core::api::{Application, Host, Tenant};
+use cb_core::manifest::{Diagnostic, File, parse};
+use cb_core::record::{Phase, Record};
+use cb_core::types::{ObjectName, TenantName};
+use cb_runtime::{FileRead, Filter, Scan};
+
+use crate::state::{ApplicationRecord, State};
+use crate::status_file::StatusFiles;
+
+/// Which files of the folder are manifests.
+#[derive(Debug, Clone, Copy)]
+pub struct ManifestFiles;
+
+impl Filter for ManifestFiles {
+    fn file(&self, path: &Path) -> bool {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
+        let yaml = [".yaml", ".yml"].iter().any(|end| name.ends_with(end));
+        yaml && !name.starts_with('.') && !name.ends_with(".status.yaml")
+    }
+
+    fn folder(&self, path: &Path) -> bool {
+        path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."))
+    }
+}
+
+/// Takes readings into the state.
+pub struct Catalog {
+    state: Arc<State>,
+    host: Arc<Host>,
+    status: Arc<StatusFiles>,
+    seen: Mutex<Seen>,
+    /// One reading at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// The last reading, parsed.
+    manifests: Arc<Manifests>,
+    /// Its files with what they were read as, so that only what changed is
+    /// parsed again.
+    read: BTreeMap<String, FileRead>,
+    missing: BTreeMap<TenantName, u64>,
+    /// The newest reading that was judged.
+    sequence: u64,
+    /// The status files of manifests that never became tenants: file by name.
+    refused: BTreeMap<String, String>,
+    /// What was reported of files without a tenant, and of pruning.
+    reported: BTreeSet<String>,
+}
+
+/// What came of a reading.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Tenants whose spec, file or place in life changed.
+    pub changed: BTreeSet<TenantName>,
+    /// Tenants of which only the report changed.
+    pub touched: BTreeSet<TenantName>,
+    /// When to judge again although nothing changes, in milliseconds.
+    pub recheck_at: Option<u64>,
+}
+
+impl Catalog {
+    /// A catalog that has read nothing yet.
+    #[must_use]
+    pub fn new(state: Arc<State>, host: Arc<Host>, status: Arc<StatusFiles>) -> Self {
+        Self { state, host, status, seen: Mutex::default(), turn: tokio::sync::Mutex::default() }
+    }
+
+    /// The last reading, parsed.
+    #[must_use]
+    pub fn manifests(&self) -> Arc<Manifests> {
+        Arc::clone(&self.seen.lock().unwrap_or_else(PoisonError::into_inner).manifests)
+    }
+
+    /// Judges a reading and carries it out. One that is older than the last is
+    /// left: what it says may have been undone by a person's explicit word.
+    pub async fn take(&self, scan: &Scan, now: u64) -> Taken {
+        let _turn = self.turn.lock().await;
+        {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if scan.sequence < seen.sequence {
+                return Taken::default();
+            }
+            seen.sequence = scan.sequence;
+        }
+        if let Some(problem) = &scan.problem {
+            self.report(BTreeSet::from([format!("the folder of manifests is not read in full: {problem}")]));
+        }
+        let manifests = self.parse(scan);
+        self.carry_out(&manifests, now).await
+    }
+
+    /// Judges the last reading again: time has passed.
+    pub async fn again(&self, now: u64) -> Taken {
+        let _turn = self.turn.lock().await;
+        let manifests = self.manifests();
+        self.carry_out(&manifests, now).await
+    }
+
+    /// What would come of the last reading with some files changed.
+    #[must_use]
+    pub fn preview(&self, changes: BTreeMap<String, Option<File>>, now: u64) -> (Manifests, Admission) {
+        let mut manifests = Manifests::clone(&self.manifests());
+        for (path, file) in changes {
+            match file {
+                Some(file) => drop(manifests.files.insert(path, Ok(file))),
+                None => drop(manifests.files.remove(&path)),
+            }
+        }
+        let missing = self.seen.lock().unwrap_or_else(PoisonError::into_inner).missing.clone();
+        let admission = admit(&self.known(&missing), &manifests, &self.host, now);
+        (manifests, admission)
+    }
+
+    fn parse(&self, scan: &Scan) -> Arc<Manifests> {
+        let (before, read) = {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            (Arc::clone(&seen.manifests), seen.read.clone())
+        };
+        let mut files = BTreeMap::new();
+        let mut now_read = BTreeMap::new();
+        for (path, content) in &scan.files {
+            let path = path.to_string_lossy().into_owned();
+            let known = (read.get(&path) == Some(content)).then(|| before.files.get(&path)).flatten();
+            let file = known.cloned().unwrap_or_else(|| parse_read(&path, content));
+            files.insert(path.clone(), file);
+            now_read.insert(path, content.clone());
+        }
+        let manifests = Arc::new(Manifests { complete: scan.complete, files });
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.manifests = Arc::clone(&manifests);
+        seen.read = now_read;
+        manifests
+    }
+
+    fn known(&self, missing: &BTreeMap<TenantName, u64>) -> Known {
+        let tenants = self.state.with_records(|records| {
+            let known = |(name, record): (&TenantName, &Record)| {
+                let known = KnownTenant {
+                    tenant: Arc::new(record.tenant.clone()),
+                    file: record.file.clone(),
+                    active: record.phase == Phase::Active,
+                    missing_since: missing.get(name).copied(),
+                };
+                (name.clone(), known)
+            };
+            records.iter().map(known).collect()
+        });
+        let applications = self.state.applications().into_iter().map(|(name, record)| {
+            let application = Arc::new(record.application);
+            (name, KnownApplication { application, file: record.file })
+        });
+        Known { tenants, applications: applications.collect() }
+    }
+
+    async fn carry_out(&self, manifests: &Manifests, now: u64) -> Taken {
+        let missing = self.seen.lock().unwrap_or_else(PoisonError::into_inner).missing.clone();
+        let admission = admit(&self.known(&missing), manifests, &self.host, now);
+        let objects = manifests.files.iter().filter_map(|(path, file)| {
+            Some((path.clone(), file.as_ref().ok()?.documents.len()))
+        });
+        self.status.set_objects(objects.collect());
+
+        let mut taken = Taken { recheck_at: admission.recheck_at, ..Taken::default() };
+        let mut failed = BTreeSet::new();
+        for (name, verdict) in &admission.applications {
+            if let Decision::Accept { object, file, change } = &verdict.decision
+                && *change != Change::Same
+            {
+                match self.accept_application(object, file).await {
+                    Ok(()) => taken.changed.extend(self.users_of(name)),
+                    Err(error) => drop(failed.insert(format!("application {name}: {error}"))),
+                }
+            }
+        }
+        for name in &admission.forget {
+            if let Err(error) = self.state.remove_application(name).await {
+                failed.insert(format!("application {name}: {error}"));
+            }
+        }
+        for (name, verdict) in &admission.tenants {
+            let result = match &verdict.decision {
+                Decision::Accept { object, file, change } if *change != Change::Same => {
+                    self.accept(object, file).await
+                }
+                Decision::NotPlaced { .. } => self.leave(name, Phase::Retaining).await,
+                Decision::Accept { .. } | Decision::Keep => continue,
+            };
+            match result {
+                Ok(()) => drop(taken.changed.insert(name.clone())),
+                Err(error) => drop(failed.insert(format!("tenant {name}: {error}"))),
+            }
+        }
+        for name in &admission.prune {
+            let policy = self.state.record(name).and_then(|record| record.tenant.spec.deletion_policy);
+            let policy = policy.unwrap_or(self.host.spec.defaults.deletion_policy);
+            tracing::info!(tenant = %name, "its manifest is gone; removing it ({policy:?})");
+            match self.leave(name, policy.into()).await {
+                Ok(()) => drop(taken.changed.insert(name.clone())),
+                Err(error) => drop(failed.insert(format!("tenant {name}: {error}"))),
+            }
+        }
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).missing.clone_from(&admission.missing);
+        taken.touched = self.refusals(&admission);
+        self.report_rest(&admission, failed).await;
+        taken
+    }
+
+    async fn accept(&self, tenant: &Arc<Tenant>, file: &str) -> anyhow::Result<()> {
+        let name = &tenant.metadata.name;
+        if self.state.record(name).is_some() {
+            self.state.update(name, |record| drop(record.accept(tenant, file))).await?;
+        } else {
+            let mut record = Record::new(Tenant::clone(tenant), file.to_owned());
+            record.created = Some(crate::now());
+            self.state.insert(record).await?;
+        }
+        tracing::info!(tenant = %name, file, "the manifest was accepted");
+        Ok(())
+    }
+
+    async fn accept_application(&self, application: &Arc<Application>, file: &str) -> anyhow::Result<()> {
+        let name = &application.metadata.name;
+        let before = self.state.application(name);
+        let generation = match &before {
+            None => 1,
+            Some(before) if before.application.spec == application.spec => before.generation,
+            Some(before) => before.generation + 1,
+        };
+        let created = before.and_then(|before| before.created).unwrap_or_else(crate::now);
+        let application = Application::clone(application);
+        let record =
+            ApplicationRecord { application, file: file.to_owned(), generation, created: Some(created) };
+        self.state.insert_application(record).await?;
+        Ok(())
+    }
+
+    fn users_of(&self, application: &ObjectName) -> Vec<TenantName> {
+        self.state.with_records(|records| {
+            let users = records.values().filter(|r| r.tenant.spec.application == *application);
+            users.map(|record| record.name().clone()).collect()
+        })
+    }
+
+    /// Has a tenant taken down.
+    async fn leave(&self, name: &TenantName, phase: Phase) -> anyhow::Result<()> {
+        let change = |record: &mut Record| {
+            if record.phase == Phase::Active {
+                record.phase = phase;
+            }
+        };
+        self.state.update(name, change).await?;
+        Ok(())
+    }
+
+    /// Has a tenant removed because a person named it.
+    ///
+    /// # Errors
+    /// The record cannot be written.
+    pub async fn delete(&self, name: &TenantName) -> anyhow::Result<()> {
+        let policy = self.state.record(name).and_then(|record| record.tenant.spec.deletion_policy);
+        self.leave(name, policy.unwrap_or(self.host.spec.defaults.deletion_policy).into()).await
+    }
+
+    /// Notes why tenants' newest manifests do not take effect.
+    fn refusals(&self, admission: &Admission) -> BTreeSet<TenantName> {
+        let refused = admission.tenants.iter().filter(|(_, verdict)| !verdict.refused.is_empty());
+        let refused = refused.map(|(name, verdict)| (name.clone(), lines(&verdict.refused)));
+        self.state.set_refused(refused.collect())
+    }
+
+    /// Reports what is not in the status of a tenant: in the log, once, and in
+    /// status files of manifests that never became tenants.
+    async fn report_rest(&self, admission: &Admission, failed: BTreeSet<String>) {
+        let mut words = failed;
+        words.extend(admission.blocked.iter().map(ToString::to_string));
+        for diagnostics in admission.files.values() {
+            words.extend(lines(diagnostics));
+        }
+        for verdict in admission.applications.values() {
+            words.extend(lines(&verdict.refused));
+            words.extend(lines(&verdict.warnings));
+        }
+        for verdict in admission.tenants.values() {
+            words.extend(lines(&verdict.refused));
+            words.extend(lines(&verdict.warnings));
+        }
+        self.report(words);
+        let mut refused = BTreeMap::new();
+        for (file, diagnostics) in &admission.files {
+            let name = Path::new(file).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            refused.insert(name, (file.clone(), lines(diagnostics).join("; ")));
+        }
+        for (name, verdict) in &admission.tenants {
+            if let Some(first) = verdict.refused.first()
+                && self.state.record(name).is_none()
+            {
+                let message = lines(&verdict.refused).join("; ");
+                refused.insert(name.to_string(), (first.file.clone(), message));
+            }
+        }
+        for (name, (file, message)) in &refused {
+            self.status.write_refused(name, file, message).await;
+        }
+        let files = refused.into_iter().map(|(name, (file, _))| (name, file)).collect();
+        let before = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut seen.refused, files)
+        };
+        let gone: Vec<_> = {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            before.into_iter().filter(|(name, _)| !seen.refused.contains_key(name)).collect()
+        };
+        for (name, file) in gone {
+            // A tenant that was accepted now has a status of its own.
+            if self.state.with_records(|records| !records.contains_key(name.as_str())) {
+                self.status.remove_named(&name, &file).await;
+            }
+        }
+    }
+
+    fn report(&self, words: BTreeSet<String>) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for word in words.difference(&seen.reported) {
+            tracing::warn!("{word}");
+        }
+        seen.reported = words;
+    }
+}
+
+fn parse_read(path: &str, read: &FileRead) -> Result<File, String> {
+    match read {
+        FileRead::Content(content) => Ok(parse(path, content)),
+        FileRead::TooLarge { size } => {
+            Err(format!("has {size} bytes; a manifest has at most {}", cb_core::yaml::MAX_BYTES))
+        }
+        FileRead::Failed(problem) => Err(problem.to_string()),
+    }
+}
+
+fn lines(diagnostics: &[Diagnostic]) -> Vec<String> {
+    diagnostics.iter().map(ToString::to_string).collect()
+}
+
+/// The folder of manifests with links resolved, for writing in it.
+#[must_use]
+pub fn real_folder(root: &str) -> PathBuf {
+    std::fs::canonicalize(root).unwrap_or_else(|_| PathBuf::from(root))
+}

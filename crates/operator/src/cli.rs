@@ -1,0 +1,213 @@
+//! The program: reads the Host, takes the lock, starts everything, and ends
+//! cleanly on SIGTERM.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use cb_core::api::Host;
+use cb_core::layout::Layout;
+use cb_core::manifest::{AnyObject, parse};
+use cb_core::record::Phase;
+use cb_host::files::{self, FileCache, FileSpec};
+use cb_host::SystemHost;
+use cb_runtime::{FolderConfig, FolderWatcher};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api;
+use crate::catalog::{Catalog, ManifestFiles, real_folder};
+use crate::daemon::{Daemon, Sources};
+use crate::ledger::Ledger;
+use crate::lock::Lock;
+use crate::records::RecordFolder;
+use crate::state::State;
+use crate::status_file::StatusFiles;
+use crate::tenant::{Engine, Readiness};
+use crate::{events, logging, recover};
+
+/// Keeps this host equal to a folder of tenant manifests.
+///
+/// Exit codes: 0 stopped as asked, 1 it could not start or go on, 2 wrong
+/// usage.
+#[derive(Debug, Parser)]
+#[command(name = "cb-operator", version)]
+struct Arguments {
+    /// The manifest of this machine.
+    #[arg(long, value_name = "FILE", default_value = "/etc/cb/host.yaml")]
+    host: PathBuf,
+    /// What to log, as in RUST_LOG: `info`, `debug`, `cb_host=debug`.
+    #[arg(long, value_name = "FILTER", env = "CB_LOG", default_value = "info")]
+    log: String,
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    logging::start(Some(&arguments.log));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = match runtime.block_on(run(&arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    };
+    // A thread that hangs in a system call must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    code
+}
+
+async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let spec = Arc::new(read_host(&arguments.host)?);
+    let layout = Layout::new(&spec.spec);
+    let paths = &spec.spec.paths;
+    let state_folder = PathBuf::from(paths.state.as_str());
+    // Tenants go through it to their own folders.
+    files::ensure_dir(&state_folder, FileSpec::own(0o711))?;
+    files::ensure_dir(Path::new(paths.runtime.as_str()), FileSpec::own(0o755))?;
+    let lock = Lock::take(&state_folder.join("operator.lock"))?;
+
+    let records = RecordFolder::new(layout.records());
+    let loaded = records.load().context("cannot read the records")?;
+    for broken in &loaded.broken {
+        tracing::error!("a record is broken and was set aside as .broken: {broken}");
+    }
+    let state = Arc::new(State::new(Arc::new(records), loaded.records, loaded.applications));
+    let recovered = recover::ports(Path::new(paths.units.as_str()))
+        .with_context(|| format!("cannot read the units in {}", paths.units))?;
+    let ledger = Arc::new(state.with_records(|records| Ledger::new(records, recovered)));
+
+    let (host, mut host_events) = SystemHost::start(&spec).await?;
+    let host = Arc::new(host);
+    let manifests = real_folder(paths.manifests.as_str());
+    let sink = Arc::new(StatusFiles::new(manifests.clone()));
+    for name in state.names() {
+        if let Some(record) = state.record(&name).filter(|record| record.phase != Phase::Retained)
+            && let Some(status) = sink.read(&name, &record.file)
+        {
+            state.set_status(&name, status);
+        }
+    }
+    let catalog = Arc::new(Catalog::new(Arc::clone(&state), Arc::clone(&spec), Arc::clone(&sink)));
+    let engine = Arc::new(Engine {
+        host: Arc::clone(&host),
+        spec: Arc::clone(&spec),
+        state,
+        ledger,
+        sink,
+        readiness: Readiness::default(),
+    });
+
+    let (sender, events) = mpsc::unbounded_channel();
+    let _watcher = match events::watch(&spec.spec, sender.clone()) {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            tracing::warn!("changed files are noticed by the resync alone: {error}");
+            None
+        }
+    };
+    let tasks = TaskTracker::new();
+    let stop = CancellationToken::new();
+    tasks.spawn({
+        let stop = stop.clone();
+        async move {
+            while let Some(event) = stop.run_until_cancelled(host_events.recv()).await.flatten() {
+                if sender.send(event).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    let (folder, scans) = FolderWatcher::spawn(FolderConfig::new(&manifests, ManifestFiles));
+    let resync = Duration::from_secs(spec.spec.resync.period_seconds.into());
+    let sources = Sources { scans, events, resync };
+    let daemon = Daemon::start(engine, catalog, folder, manifests, sources, (&tasks, &stop));
+    // What was interrupted goes on.
+    daemon.controller.add_all(daemon.engine.state.names(), crate::controller::Reason::Resync);
+    daemon.look_at_manifests().await;
+    tasks.spawn(upkeep(host, resync, stop.clone()));
+
+    let group = spec.spec.api.group.as_ref().map(AsRef::as_ref);
+    let socket = api::Socket::bind(Path::new(paths.runtime.as_str()), group, &lock).await?;
+    let shown = socket.path().display().to_string();
+    let server = tasks.spawn(api::serve(socket, Arc::clone(&daemon) as Arc<_>, stop.clone()));
+    tasks.spawn(watchdog(Arc::clone(&daemon), stop.clone()));
+    notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!("ready: {} tenants, API on {shown}", daemon.engine.state.names().len());
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = server => bail!("the API server ended: {ended:?}"),
+    }
+    tracing::info!("stopping; tenants go on");
+    notify(&[sd_notify::NotifyState::Stopping]);
+    stop.cancel();
+    daemon.shut_down().await;
+    tasks.close();
+    let _ = tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await;
+    Ok(())
+}
+
+fn read_host(path: &Path) -> anyhow::Result<Host> {
+    let content = FileCache::content(path).with_context(|| {
+        format!("cannot read the Host from {}; docs/operations.md shows one", path.display())
+    })?;
+    let file = parse(&path.display().to_string(), &content);
+    if !file.errors.is_empty() {
+        let errors: Vec<String> = file.errors.iter().map(ToString::to_string).collect();
+        bail!("{}", errors.join("\n"));
+    }
+    match file.documents.iter().map(|document| &document.object).collect::<Vec<_>>().as_slice() {
+        [Some(AnyObject::Host(host))] => Ok(Host::clone(host)),
+        _ => bail!("{} must hold one object of kind Host and nothing else", path.display()),
+    }
+}
+
+/// What the host as a whole needs, now and then.
+async fn upkeep(host: Arc<SystemHost>, period: Duration, stop: CancellationToken) {
+    let mut said = None;
+    let mut timer = tokio::time::interval(period);
+    while stop.run_until_cancelled(timer.tick()).await.is_some() {
+        let trouble = host.upkeep().await.err().map(|error| error.to_string());
+        if trouble != said {
+            match &trouble {
+                Some(trouble) => tracing::warn!("{trouble}"),
+                None => tracing::info!("the host is as it should be again"),
+            }
+            said = trouble;
+        }
+    }
+}
+
+/// Tells systemd that the operator lives, as long as its state can be reached.
+async fn watchdog(daemon: Arc<Daemon<SystemHost>>, stop: CancellationToken) {
+    let Some(period) = sd_notify::watchdog_enabled() else { return };
+    let mut timer = tokio::time::interval(period / 2);
+    while stop.run_until_cancelled(timer.tick()).await.is_some() {
+        let _ = daemon.engine.state.names();
+        let _ = daemon.controller.stats();
+        notify(&[sd_notify::NotifyState::Watchdog]);
+    }
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!("systemd cannot be told: {error}");
+    }
+}

@@ -1,0 +1,217 @@
+//! The running operator: who tells whom.
+//!
+//! Four tasks feed the controller: readings of the manifests, events of the
+//! host, a timer for what no event told, and the API. All of them only wake
+//! passes; what a pass does is decided from what it sees.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use cb_core::types::TenantName;
+use cb_host::HostEvent;
+use cb_runtime::controller::{self, Handle};
+use cb_runtime::{BackoffConfig, ControllerConfig, FolderHandle, Scan};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalog::{Catalog, Taken};
+use crate::controller::{Ended, Reason, Tenants};
+use crate::events;
+use crate::tenant::Engine;
+
+/// How many passes run at once. A pass mostly waits, for steps that are shared
+/// by all that ask at the same time: a low number would make them many.
+const PARALLELISM: usize = 512;
+/// How long a tenant that failed waits at most: what was in the way may be
+/// gone without an event.
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
+/// How long passes may go on at shutdown.
+const SHUTDOWN: Duration = Duration::from_secs(20);
+
+/// What the parts of the operator share.
+pub struct Daemon<H> {
+    /// Makes passes.
+    pub engine: Arc<Engine<H>>,
+    /// Takes readings of the manifests.
+    pub catalog: Arc<Catalog>,
+    /// Runs passes.
+    pub controller: Handle<TenantName, Reason>,
+    /// Tells of passes that ended.
+    pub ended: broadcast::Sender<Ended>,
+    /// Reads the folder of manifests.
+    pub folder: FolderHandle,
+    /// The folder of manifests, with links resolved.
+    pub manifests: PathBuf,
+    /// One write of a manifest at a time.
+    pub writing: tokio::sync::Mutex<()>,
+    ready: AtomicBool,
+    started: Instant,
+}
+
+/// What the daemon listens to.
+pub struct Sources {
+    /// Readings of the manifests.
+    pub scans: watch::Receiver<Arc<Scan>>,
+    /// Events of the host.
+    pub events: mpsc::UnboundedReceiver<HostEvent>,
+    /// How often to look at everything.
+    pub resync: Duration,
+}
+
+impl<H: cb_host::Host + 'static> Daemon<H> {
+    /// Starts the controller and the tasks that feed it. They end when `stop`
+    /// is cancelled.
+    pub fn start(
+        engine: Arc<Engine<H>>,
+        catalog: Arc<Catalog>,
+        folder: FolderHandle,
+        manifests: PathBuf,
+        sources: Sources,
+        (tasks, stop): (&TaskTracker, &CancellationToken),
+    ) -> Arc<Self> {
+        let (ended, _) = broadcast::channel(1024);
+        let (gone, mut went) = mpsc::unbounded_channel();
+        let tenants = Tenants { engine: Arc::clone(&engine), ended: ended.clone(), gone };
+        let config = ControllerConfig {
+            parallelism: PARALLELISM,
+            backoff: BackoffConfig { cap: MAX_BACKOFF, ..BackoffConfig::default() },
+            ..ControllerConfig::default()
+        };
+        let daemon = Arc::new(Self {
+            engine,
+            catalog,
+            controller: controller::spawn(tenants, config),
+            ended,
+            folder,
+            manifests,
+            writing: tokio::sync::Mutex::new(()),
+            ready: AtomicBool::new(false),
+            started: Instant::now(),
+        });
+        let Sources { mut scans, mut events, resync } = sources;
+        let run = |task: TaskFuture| {
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = task => {}
+                }
+            });
+        };
+        let of = Arc::clone(&daemon);
+        run(Box::pin(async move {
+            loop {
+                let scan = Arc::clone(&scans.borrow_and_update());
+                let recheck = if scan.sequence == 0 { None } else { of.take(&scan).await.recheck_at };
+                of.next_reading(&mut scans, recheck).await;
+            }
+        }));
+        let of = Arc::clone(&daemon);
+        run(Box::pin(async move {
+            while let Some(event) = events.recv().await {
+                of.wake(&event);
+            }
+        }));
+        let of = Arc::clone(&daemon);
+        run(Box::pin(async move {
+            while went.recv().await.is_some() {
+                // What it had, a domain for example, may be another's now.
+                let taken = of.catalog.again(of.now_ms()).await;
+                of.enqueue(&taken);
+            }
+        }));
+        let of = Arc::clone(&daemon);
+        run(Box::pin(async move {
+            let mut timer = tokio::time::interval(resync);
+            timer.tick().await;
+            loop {
+                timer.tick().await;
+                of.controller.add_all(of.engine.state.names(), Reason::Resync);
+            }
+        }));
+        daemon
+    }
+
+    /// Waits for the next reading, or for the time when the last one has to be
+    /// judged again.
+    async fn next_reading(&self, scans: &mut watch::Receiver<Arc<Scan>>, mut recheck: Option<u64>) {
+        loop {
+            let wait = recheck.map(|at| Duration::from_millis(at.saturating_sub(self.now_ms())));
+            tokio::select! {
+                changed = scans.changed() => {
+                    if changed.is_err() {
+                        // The watcher is gone only when the operator stops.
+                        std::future::pending::<()>().await;
+                    }
+                    return;
+                }
+                () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {
+                    let taken = self.catalog.again(self.now_ms()).await;
+                    self.enqueue(&taken);
+                    recheck = taken.recheck_at;
+                }
+            }
+        }
+    }
+
+    /// Reads the manifests now and takes them into the state.
+    pub async fn look_at_manifests(&self) {
+        match self.folder.rescan().await {
+            Ok(scan) => drop(self.take(&scan).await),
+            Err(error) => tracing::error!("{error}"),
+        }
+    }
+
+    async fn take(&self, scan: &Scan) -> Taken {
+        let taken = self.catalog.take(scan, self.now_ms()).await;
+        self.enqueue(&taken);
+        self.ready.store(true, Ordering::Release);
+        taken
+    }
+
+    fn enqueue(&self, taken: &Taken) {
+        for name in &taken.changed {
+            self.controller.changed(name.clone(), Reason::Manifest);
+        }
+        for name in taken.touched.difference(&taken.changed) {
+            self.controller.urgent(name.clone(), Reason::Manifest);
+        }
+    }
+
+    fn wake(&self, event: &HostEvent) {
+        let host = &self.engine.spec.spec;
+        match events::tenants(event, host, &self.engine.state) {
+            Some(tenants) => tenants.into_iter().for_each(|name| self.controller.add(name, Reason::Event)),
+            // A connection that came back: back-offs of the outage are over.
+            None => {
+                for name in self.engine.state.names() {
+                    self.controller.urgent(name, Reason::Event);
+                }
+            }
+        }
+    }
+
+    /// Whether the manifests were read.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Milliseconds since the start, for what counts time.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Ends the passes: those that run may go on for a while.
+    pub async fn shut_down(&self) {
+        let report = self.controller.shutdown(SHUTDOWN).await;
+        if report.aborted > 0 {
+            tracing::warn!("{} passes were dropped; they go on at the next start", report.aborted);
+        }
+        self.folder.stop();
+    }
+}
+
+type TaskFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -1,0 +1,94 @@
+//! Which tenant an event on the host is about.
+//!
+//! systemd's events come from the host driver; files are watched here. An
+//! event only wakes a pass, so one too many costs little and a lost one is
+//! made up for by the resync.
+
+use std::path::{Path, PathBuf};
+
+use cb_core::api::HostSpec;
+use cb_core::types::TenantName;
+use cb_host::HostEvent;
+use notify::{EventKind, RecursiveMode, Watcher as _};
+use tokio::sync::mpsc;
+
+use crate::state::State;
+
+/// Watches the folders of managed files. Events stop when the watch is dropped.
+///
+/// # Errors
+/// The system has no watches left; the resync still sees every change.
+pub fn watch(host: &HostSpec, events: mpsc::UnboundedSender<HostEvent>) -> notify::Result<notify::RecommendedWatcher> {
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let Ok(event) = event else {
+            // The receiver is gone only when the operator stops.
+            let _ = events.send(HostEvent::Everything);
+            return;
+        };
+        if event.need_rescan() {
+            let _ = events.send(HostEvent::Everything);
+        }
+        if matches!(event.kind, EventKind::Access(_)) {
+            return;
+        }
+        for path in event.paths {
+            let hidden = |name: &std::ffi::OsStr| {
+                name.as_encoded_bytes().starts_with(b".") && name != ".env"
+            };
+            if !path.file_name().is_some_and(hidden) {
+                let _ = events.send(HostEvent::Path(path));
+            }
+        }
+    })?;
+    let paths = &host.paths;
+    for (folder, mode) in [
+        (&paths.units, RecursiveMode::NonRecursive),
+        (&host.nginx.sites, RecursiveMode::NonRecursive),
+        (&paths.sysusers, RecursiveMode::NonRecursive),
+        (&paths.env, RecursiveMode::Recursive),
+    ] {
+        watcher.watch(Path::new(folder.as_str()), mode)?;
+    }
+    Ok(watcher)
+}
+
+/// The tenants that an event is about; `None` if it may be about any.
+#[must_use]
+pub fn tenants(event: &HostEvent, host: &HostSpec, state: &State) -> Option<Vec<TenantName>> {
+    match event {
+        HostEvent::Everything => None,
+        HostEvent::Unit(unit) => Some(of_unit(unit, state)),
+        HostEvent::Path(path) => Some(of_path(path, host, state)),
+    }
+}
+
+/// `a-b-api.service` may be service `api` of `a-b` or `b-api` of `a`.
+fn of_unit(unit: &str, state: &State) -> Vec<TenantName> {
+    let Some(stem) = unit.strip_suffix(".service") else { return Vec::new() };
+    state.with_records(|records| {
+        let splits = stem.match_indices('-').map(|(at, _)| (&stem[..at], &stem[at + 1..]));
+        let owners = splits.filter_map(|(tenant, service)| {
+            let (name, record) = records.get_key_value(tenant)?;
+            let known = record.ports.by_service.contains_key(service);
+            known.then(|| name.clone())
+        });
+        owners.collect()
+    })
+}
+
+fn of_path(path: &PathBuf, host: &HostSpec, state: &State) -> Vec<TenantName> {
+    let paths = &host.paths;
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
+    let in_folder = |folder: &str| path.parent() == Some(Path::new(folder));
+    if in_folder(paths.units.as_str()) {
+        return of_unit(name, state);
+    }
+    let tenant = if in_folder(host.nginx.sites.as_str()) || in_folder(paths.sysusers.as_str()) {
+        name.strip_prefix("cb-").and_then(|name| name.strip_suffix(".conf"))
+    } else {
+        let below = path.strip_prefix(paths.env.as_str()).ok();
+        below.and_then(|below| below.iter().next()).and_then(|first| first.to_str())
+    };
+    let known = |tenant: &str| state.with_records(|r| r.get_key_value(tenant).map(|(name, _)| name.clone()));
+    tenant.and_then(known).into_iter().collect()
+}
