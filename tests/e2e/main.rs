@@ -4,4 +4,6 @@
 //! A test belongs here only if a library test cannot prove the same, and names
 //! the law that it holds.
 
+mod life;
 mod smoke;
+mod world;

@@ -11,6 +11,7 @@
 
 mod artifacts;
 mod checks;
+mod demo;
 mod duckdb;
 mod enter;
 mod generate;
@@ -49,6 +50,13 @@ enum Command {
         /// Run only the tests whose name contains this, and no other check.
         #[arg(long)]
         only: Option<String>,
+    },
+    /// Show the operator at work on a throwaway host. The machine's own systemd,
+    /// nginx and /etc stay as they are.
+    Demo {
+        /// Keep the host until Ctrl-C, and say how to enter it.
+        #[arg(long)]
+        keep: bool,
     },
     /// Write the JSON schemas and CRDs in `manifests/` from the Rust types.
     Generate {
@@ -95,6 +103,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Test { only: None } => test::everything(&workspace),
         Command::Test { only: Some(filter) } => test::only(&workspace, &filter),
+        Command::Demo { keep } => demo::run(&workspace, keep),
         Command::Generate { check } => generate::run(&workspace, check),
         Command::Enter => enter::run(&workspace),
         Command::Rootfs => {

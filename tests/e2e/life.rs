@@ -1,0 +1,71 @@
+//! A tenant's life: created, served, changed, stopped by hand, removed.
+
+use anyhow::Result;
+
+use crate::world::World;
+
+/// Law 1: a second pass over a converged host writes nothing.
+#[test]
+fn tenants_are_created_served_and_then_left_alone() -> Result<()> {
+    let world = World::running("create")?;
+    for name in ["ky04", "oh09", "tx28"] {
+        world.put_tiny(name, "")?;
+    }
+    for name in ["ky04", "oh09", "tx28"] {
+        world.wait_ready(name)?;
+        assert_eq!(world.page(name)?, format!("{name} v1 on /\n"));
+    }
+    let tenant = world.tenant("ky04")?;
+    assert_eq!(tenant["status"]["version"], "v1");
+    assert_eq!(tenant["status"]["services"][0]["activeState"], "active");
+    assert_eq!(world.show("ky04-api.service", "User")?, "cb-ky04");
+    assert_eq!(world.show("ky04-api.service", "UnitFileState")?, "enabled");
+    assert_eq!(world.status_file("ky04")?["status"], tenant["status"]);
+
+    let before = world.fingerprint()?;
+    for name in ["ky04", "oh09", "tx28"] {
+        world.reconcile(name)?;
+    }
+    assert_eq!(world.fingerprint()?, before);
+    Ok(())
+}
+
+/// Law 1: what is changed by hand is put right; what is changed in the
+/// manifest is brought about.
+#[test]
+fn changes_by_hand_are_undone_and_changes_of_the_manifest_are_done() -> Result<()> {
+    let world = World::running("change")?;
+    world.put_tiny("ky04", "")?;
+    world.wait_ready("ky04")?;
+    let ports = world.tenant("ky04")?["status"]["ports"].clone();
+
+    world.host.sh("systemctl stop ky04-api.service")?;
+    world.host.wait_until("the service runs again", crate::world::SOON, || {
+        match world.show("ky04-api.service", "ActiveState") {
+            Ok(state) if state == "active" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })?;
+    world.host.sh("sed -i s/RestartSec=2/RestartSec=9/ /etc/systemd/system/ky04-api.service")?;
+    world.host.wait_until("the unit is as it was", crate::world::SOON, || {
+        match world.show("ky04-api.service", "RestartUSec") {
+            Ok(time) if time == "2s" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })?;
+    world.host.sh("rm /etc/nginx/conf.d/cb-ky04.conf")?;
+    world.host.wait_until("the site is there again", crate::world::SOON, || world.page("ky04"))?;
+
+    let second = crate::world::tiny("ky04", "").replace("version: v1", "version: v2");
+    world.put("ky04.yaml", &second)?;
+    world.host.wait_until("the new version serves", crate::world::SOON, || {
+        match world.page("ky04") {
+            Ok(page) if page == "ky04 v2 on /\n" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })?;
+    world.wait_ready("ky04")?;
+    assert_eq!(world.tenant("ky04")?["status"]["ports"], ports);
+    assert_eq!(world.tenant("ky04")?["metadata"]["generation"], 2);
+    Ok(())
+}
