@@ -1,16 +1,23 @@
 //! The host: what there is on it and how to change it.
 //!
+//! [`Host`] is the interface; [`SystemHost`] implements it with the drivers
 //! below, each of which knows one part of a machine. Nothing here decides what
 //! should be: that is `cb_core::plan`.
+
+// Tests set the scene with plain writes.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub mod files;
 pub mod health;
 mod host;
+pub mod nginx;
 pub mod releases;
 pub mod sockets;
 pub mod sysctl;
+mod system;
 pub mod systemd;
 mod text;
 pub mod users;
 
 pub use host::{ActionError, Done, Host, HostError, HostEvent, PortsInUse, Probe};
+pub use system::SystemHost;

@@ -38,7 +38,13 @@ pub enum SocketsError {
 #[derive(Debug, Clone)]
 pub struct Sockets {
     folder: PathBuf,
-    last: Arc<Mutex<Option<(Instant, Arc<Bound>)>>>,
+    last: Arc<Mutex<Option<Reading>>>,
+}
+
+#[derive(Debug)]
+struct Reading {
+    begun: Instant,
+    bound: Arc<Bound>,
 }
 
 impl Default for Sockets {
@@ -61,7 +67,7 @@ impl Sockets {
         // Those who wait here for another's reading share it if it began after
         // they asked.
         let mut last = self.last.lock().await;
-        if let Some((begun, bound)) = &*last
+        if let Some(Reading { begun, bound }) = &*last
             && *begun + max_age >= asked
         {
             return Ok(Arc::clone(bound));
@@ -73,8 +79,9 @@ impl Sockets {
             path: self.folder.clone(),
             source: std::io::Error::other(error),
         })??);
-        *last = Some((begun, Arc::clone(&bound)));
-        Ok(bound)
+        let shared = Arc::clone(&bound);
+        *last = Some(Reading { begun, bound });
+        Ok(shared)
     }
 }
 

@@ -39,6 +39,10 @@ pub enum SysctlError {
 ///
 /// # Errors
 /// A condition of the host and not of any tenant: tenants work without it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a setting of the kernel is no file to be replaced"
+)]
 pub fn reserve(file: &Path, first: u16, last: u16) -> Result<bool, SysctlError> {
     let live = |what| move |source| SysctlError::Live { what, source };
     let current = std::fs::read_to_string(LIVE).map_err(live("read"))?;

@@ -35,11 +35,13 @@ pub struct OwnedFile {
     pub owner: Owner,
 }
 
+type Listed = (Stamp, Arc<Vec<OwnedFile>>);
+
 /// Caches of files and folders.
 #[derive(Debug, Default)]
 pub struct FileCache {
     files: Mutex<HashMap<PathBuf, (Stamp, PathState)>>,
-    folders: Mutex<HashMap<PathBuf, (Stamp, Arc<Vec<OwnedFile>>)>>,
+    folders: Mutex<HashMap<PathBuf, Listed>>,
 }
 
 /// What tells one state of a file from another.

@@ -27,7 +27,7 @@ impl Place {
         }
     }
 
-    fn from_folder(&self) -> Release {
+    fn folder_release(&self) -> Release {
         let source = self.path("source");
         std::fs::create_dir_all(&source).unwrap();
         let json = format!(
@@ -37,7 +37,7 @@ impl Place {
         self.release(&json)
     }
 
-    fn from_archive(&self, archive: &[u8]) -> Release {
+    fn archive_release(&self, archive: &[u8]) -> Release {
         use sha2::Digest as _;
         let path = self.path("release.tar.gz");
         std::fs::write(&path, archive).unwrap();
@@ -97,7 +97,7 @@ const LINK: tar::EntryType = tar::EntryType::Symlink;
 #[tokio::test]
 async fn a_folder_becomes_a_release_that_nobody_can_write_to() {
     let place = Place::new();
-    let release = place.from_folder();
+    let release = place.folder_release();
     std::fs::create_dir(place.path("source/bin")).unwrap();
     std::fs::write(place.path("source/bin/app"), "#!").unwrap();
     let executable = std::fs::Permissions::from_mode(0o777);
@@ -129,7 +129,7 @@ async fn an_archive_with_one_top_folder_loses_it() {
     ]);
     for archive in [gzip(&archive), archive] {
         let place = Place::new();
-        let release = place.from_archive(&archive);
+        let release = place.archive_release(&archive);
         Releases::default().install(&release).await.unwrap();
         let app = release.path.join("bin/app");
         assert_eq!(std::fs::read(&app).unwrap(), b"hello");
@@ -141,7 +141,7 @@ async fn an_archive_with_one_top_folder_loses_it() {
 async fn an_archive_with_several_top_entries_stays_as_it_is() {
     let place = Place::new();
     let archive = tar(&[("bin/app", FILE, "", 0o755), ("readme", FILE, "", 0o644)]);
-    let release = place.from_archive(&archive);
+    let release = place.archive_release(&archive);
     Releases::default().install(&release).await.unwrap();
     assert!(release.path.join("bin/app").is_file());
     assert!(release.path.join("readme").is_file());
@@ -166,7 +166,7 @@ async fn hostile_entries_are_refused_by_name_and_nothing_is_left() {
     ] {
         let place = Place::new();
         let archive = tar(&[("bin/app", FILE, "", 0o755), (entry, kind, target, mode)]);
-        let release = place.from_archive(&archive);
+        let release = place.archive_release(&archive);
         let error = Releases::default().install(&release).await.unwrap_err();
         let named = error.to_string().contains(&format!("`{entry}`"));
         assert!(
@@ -186,7 +186,7 @@ async fn nothing_is_written_through_a_link() {
         ("lib/x", FILE, "", 0o644),
         ("bin/x", FILE, "", 0o644),
     ]);
-    let release = place.from_archive(&archive);
+    let release = place.archive_release(&archive);
     assert!(Releases::default().install(&release).await.is_err());
     place.assert_nothing_installed();
 }
@@ -194,7 +194,7 @@ async fn nothing_is_written_through_a_link() {
 #[tokio::test]
 async fn a_wrong_checksum_names_both() {
     let place = Place::new();
-    let release = place.from_archive(&tar(&[("a", FILE, "", 0o644)]));
+    let release = place.archive_release(&tar(&[("a", FILE, "", 0o644)]));
     let changed = tar(&[("b", FILE, "", 0o644)]);
     std::fs::write(place.path("release.tar.gz"), changed).unwrap();
     let error = Releases::default().install(&release).await.unwrap_err();
@@ -211,7 +211,7 @@ async fn a_wrong_checksum_names_both() {
 #[tokio::test]
 async fn what_is_too_large_or_cut_off_is_refused() {
     let place = Place::new();
-    let release = place.from_archive(&tar(&[("a", FILE, "", 0o644), ("b", FILE, "", 0o644)]));
+    let release = place.archive_release(&tar(&[("a", FILE, "", 0o644), ("b", FILE, "", 0o644)]));
     for limits in [(7, 100), (100, 1)] {
         let (bytes, entries) = limits;
         let releases = Releases::with_limits(Limits { bytes, entries });
@@ -220,7 +220,7 @@ async fn what_is_too_large_or_cut_off_is_refused() {
         place.assert_nothing_installed();
     }
     let whole = gzip(&tar(&[("a", FILE, "", 0o644)]));
-    let release = place.from_archive(&whole[..whole.len() / 2]);
+    let release = place.archive_release(&whole[..whole.len() / 2]);
     assert!(Releases::default().install(&release).await.is_err());
     place.assert_nothing_installed();
 }
@@ -228,7 +228,7 @@ async fn what_is_too_large_or_cut_off_is_refused() {
 #[tokio::test]
 async fn many_who_ask_get_one_release() {
     let place = Place::new();
-    let release = place.from_archive(&tar(&[("a", FILE, "", 0o644)]));
+    let release = place.archive_release(&tar(&[("a", FILE, "", 0o644)]));
     let releases = Releases::default();
     let all = (0..20).map(|_| releases.install(&release));
     for result in futures::future::join_all(all).await {
@@ -257,7 +257,7 @@ async fn what_a_killed_process_left_is_removed() {
 #[tokio::test]
 async fn a_missing_source_is_named() {
     let place = Place::new();
-    let release = place.from_folder();
+    let release = place.folder_release();
     std::fs::remove_dir(place.path("source")).unwrap();
     let error = Releases::default().install(&release).await.unwrap_err();
     assert!(error.to_string().contains("/source"), "{error}");

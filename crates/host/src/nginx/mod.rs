@@ -1,0 +1,322 @@
+//! nginx: sites go live only after nginx itself accepted all of its
+//! configuration with them.
+//!
+//! Changes that arrive together are one run: stage, test, write, reload. The
+//! test happens in a private mount namespace where a copy of the sites folder
+//! with the changes lies over the real one ([`stage`]), so the live folder never
+//! holds an untested site. If the test fails, the offenders are found
+//! ([`offender`]), keep their last good site, and the rest go live. A
+//! configuration that is broken without our sites is left alone.
+//!
+//! Crash safety: a marker is in the state folder while files may differ from
+//! what nginx has loaded; [`Nginx::recover`] makes up for the reload.
+
+mod offender;
+mod ports;
+mod stage;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cb_core::mark::Owner;
+use cb_runtime::{CoalesceConfig, Coalescer};
+
+use crate::files::{self, FileCache, FileError, FileSpec, chain};
+use crate::systemd::Systemd;
+use offender::Overlay;
+pub use ports::ReferencedPorts;
+use stage::SystemTester;
+
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Where nginx's things are.
+#[derive(Debug, Clone)]
+pub struct NginxPaths {
+    /// The main configuration.
+    pub config: PathBuf,
+    /// The folder of sites.
+    pub sites: PathBuf,
+    /// nginx's unit.
+    pub unit: String,
+    /// The operator's state folder.
+    pub state: PathBuf,
+}
+
+/// A site to write, or to remove.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SiteChange {
+    /// The file's name in the sites folder.
+    pub name: String,
+    /// The whole content; `None` removes the site.
+    pub content: Option<Vec<u8>>,
+}
+
+/// Why a site is not live as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SiteError {
+    /// nginx does not accept the site; the one before stays.
+    #[error("nginx rejects the site: {message}; the last good site stays")]
+    Rejected {
+        /// nginx's words.
+        message: String,
+    },
+    /// nginx does not accept its configuration without our sites either.
+    #[error(
+        "nginx's configuration is broken outside of the tenants' sites, so nothing was changed: {message}"
+    )]
+    BrokenBefore {
+        /// nginx's words.
+        message: String,
+    },
+    /// The site is written, but there is no nginx to load it.
+    #[error(
+        "the site is written and tested, but {unit} is not running; start it with `systemctl start {unit}`"
+    )]
+    NotRunning {
+        /// nginx's unit.
+        unit: String,
+    },
+    /// The site is written, but nginx did not load it.
+    #[error("the site is written and tested, but {unit} could not be reloaded: {message}")]
+    Reload {
+        /// nginx's unit.
+        unit: String,
+        /// Why.
+        message: String,
+        /// Whether it is expected to pass by itself.
+        transient: bool,
+    },
+    /// A file without our mark has the site's name.
+    #[error("{} is there without the operator's mark; it is not touched. Move it away or give it another name", path.display())]
+    Conflict {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The site could not be staged, tested or written.
+    #[error("{message}")]
+    System {
+        /// What failed and why.
+        message: String,
+        /// Whether the disk is full.
+        no_space: bool,
+    },
+}
+
+impl From<FileError> for SiteError {
+    fn from(error: FileError) -> Self {
+        SiteError::System {
+            message: chain(&error),
+            no_space: error.is_no_space(),
+        }
+    }
+}
+
+type Outcome = Arc<BTreeMap<String, SiteError>>;
+
+/// The sites of nginx.
+#[derive(Debug)]
+pub struct Nginx {
+    batch: Coalescer<Option<SiteChange>, Outcome>,
+    marker: PathBuf,
+}
+
+impl Nginx {
+    /// Starts the task that applies changes.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn spawn(paths: NginxPaths, systemd: Systemd) -> Self {
+        let marker = paths.state.join("pending/nginx-reload");
+        let worker = Arc::new(Worker {
+            tester: SystemTester::new(&paths),
+            marker: marker.clone(),
+            systemd,
+            paths,
+        });
+        let batch = Coalescer::spawn(CoalesceConfig::default(), move |changes| {
+            let worker = Arc::clone(&worker);
+            async move { Arc::new(worker.run(changes).await) }
+        });
+        Self { batch, marker }
+    }
+
+    /// Applies a change together with all others that are asked for at the same
+    /// time.
+    ///
+    /// # Errors
+    /// See [`SiteError`]; other sites of the same run are not concerned.
+    pub async fn submit(&self, change: SiteChange) -> Result<(), SiteError> {
+        let name = change.name.clone();
+        self.wait(self.batch.submit(Some(change)), &name).await
+    }
+
+    /// Does the reload that a killed process owed, if it did.
+    ///
+    /// # Errors
+    /// See [`SiteError`].
+    pub async fn recover(&self) -> Result<(), SiteError> {
+        if !self.marker.exists() {
+            return Ok(());
+        }
+        self.wait(self.batch.submit(None), "").await
+    }
+
+    async fn wait(&self, ticket: cb_runtime::Ticket<Outcome>, name: &str) -> Result<(), SiteError> {
+        let outcome = ticket.await.map_err(|error| SiteError::System {
+            message: error.to_string(),
+            no_space: false,
+        })?;
+        match outcome.get(name) {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+}
+
+struct Worker {
+    paths: NginxPaths,
+    marker: PathBuf,
+    systemd: Systemd,
+    tester: SystemTester,
+}
+
+impl Worker {
+    /// What did not work out, by site; under the empty name what concerns a
+    /// reload that was asked for by itself.
+    async fn run(&self, requests: Vec<Option<SiteChange>>) -> BTreeMap<String, SiteError> {
+        let mut errors = BTreeMap::new();
+        let mut changes = Overlay::new();
+        let mut asked = BTreeSet::new();
+        for request in requests {
+            let Some(change) = request else {
+                asked.insert(String::new());
+                continue;
+            };
+            asked.insert(change.name.clone());
+            match self.check(&change) {
+                // The latest wins: each caller asks with its latest spec.
+                Ok(()) => drop(changes.insert(change.name, change.content)),
+                Err(error) => drop(errors.insert(change.name, error)),
+            }
+        }
+        if let Err(error) = self.apply(changes, &mut errors).await {
+            for name in asked {
+                errors.entry(name).or_insert_with(|| error.clone());
+            }
+        }
+        errors
+    }
+
+    /// Law 3, also if the file appeared after the plan was made.
+    fn check(&self, change: &SiteChange) -> Result<(), SiteError> {
+        let path = self.paths.sites.join(&change.name);
+        let mark = change.content.as_deref().map(Owner::of);
+        let there = match path.symlink_metadata() {
+            Err(_) => return Ok(()),
+            Ok(meta) if meta.is_file() => FileCache::content(&path).ok(),
+            Ok(_) => None,
+        };
+        let there = there.as_deref().and_then(Owner::of);
+        match there {
+            Some(owner) if mark.is_none_or(|mark| mark.as_ref() == Some(&owner)) => Ok(()),
+            _ => Err(SiteError::Conflict { path }),
+        }
+    }
+
+    /// An error concerns all; errors of single sites go to `errors`.
+    async fn apply(
+        &self,
+        changes: Overlay,
+        errors: &mut BTreeMap<String, SiteError>,
+    ) -> Result<(), SiteError> {
+        let own = self.own_sites()?;
+        let judged = offender::judge(&self.tester, &own, changes).await?;
+        for (name, message) in judged.rejected {
+            errors.insert(name, SiteError::Rejected { message });
+        }
+        files::ensure_dir(parent(&self.marker), FileSpec::own(0o700))?;
+        files::write(&self.marker, b"", FileSpec::own(0o600))?;
+        for (name, message) in &judged.set_aside {
+            tracing::error!(
+                site = name,
+                message,
+                "nginx rejects a live site; it is set aside"
+            );
+            self.set_aside(name)?;
+        }
+        for (name, content) in &judged.accepted {
+            let path = self.paths.sites.join(name);
+            let done = match content {
+                Some(content) => files::write(&path, content, FileSpec::own(0o644)),
+                None => files::remove(&path).map(drop),
+            };
+            if let Err(error) = done {
+                errors.insert(name.clone(), error.into());
+            }
+        }
+        self.reload().await?;
+        files::remove(&self.marker)?;
+        Ok(())
+    }
+
+    async fn reload(&self) -> Result<(), SiteError> {
+        let unit = self.paths.unit.clone();
+        let failed = |message: String, transient| SiteError::Reload {
+            unit: unit.clone(),
+            message,
+            transient,
+        };
+        let state = self.systemd.unit(&unit);
+        if self.systemd.is_fresh() && !state.is_some_and(|state| state.is_active()) {
+            // It reads everything when it starts: no reload is owed.
+            files::remove(&self.marker)?;
+            return Err(SiteError::NotRunning { unit });
+        }
+        match self.systemd.reload(&unit, RELOAD_TIMEOUT).await {
+            Ok(result) if result.is_done() => Ok(()),
+            Ok(result) => {
+                let message = format!("the job ended with `{result}`; see `journalctl -u {unit}`");
+                Err(failed(message, false))
+            }
+            Err(error) => Err(failed(chain(&error), error.is_transient())),
+        }
+    }
+
+    /// The live sites that carry our mark.
+    fn own_sites(&self) -> Result<Overlay, SiteError> {
+        let folder = &self.paths.sites;
+        let failed = |source| FileError::io("read the folder of nginx's sites", folder, source);
+        let mut own = Overlay::new();
+        for entry in std::fs::read_dir(folder).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let Some(name) = name.to_str().filter(|name| name.ends_with(".conf")) else {
+                continue;
+            };
+            if let Ok(content) = FileCache::content(&folder.join(name))
+                && Owner::of(&content).is_some()
+            {
+                own.insert(name.to_owned(), Some(content));
+            }
+        }
+        Ok(own)
+    }
+
+    /// Moves a site that nginx no longer accepts out of its way. Its tenant's
+    /// next pass finds it missing, tries it, and reports nginx's words.
+    fn set_aside(&self, name: &str) -> Result<(), SiteError> {
+        let path = self.paths.sites.join(name);
+        let folder = self.paths.state.join("quarantine");
+        files::ensure_dir(&folder, FileSpec::own(0o700))?;
+        let content = FileCache::content(&path)?;
+        files::write(&folder.join(name), &content, FileSpec::own(0o600))?;
+        files::remove(&path)?;
+        Ok(())
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}

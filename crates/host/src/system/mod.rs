@@ -1,0 +1,188 @@
+//! [`SystemHost`]: a real machine.
+//!
+//! Puts the drivers together: [`observe`] looks through their caches,
+//! [`execute`] does one action with them. What is shared by all tenants
+//! (daemon-reload, users, nginx) runs once for all who ask together.
+
+mod execute;
+mod observe;
+mod reload;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cb_core::api::HostSpec;
+use cb_core::layout::Layout;
+use cb_core::observed::{Health, Observed, Scope};
+use cb_core::plan::Action;
+use cb_core::types::TenantName;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+
+use crate::files::{self, FileCache, FileSpec, chain};
+use crate::health::HealthChecks;
+use crate::nginx::{Nginx, NginxPaths, ReferencedPorts};
+use crate::releases::{self, Releases};
+use crate::sockets::Sockets;
+use crate::systemd::{Systemd, UnitEvent};
+use crate::users::Users;
+use crate::{ActionError, Done, Host, HostError, HostEvent, PortsInUse, Probe, sysctl};
+use reload::UnitReload;
+
+/// How long the first listing of units may take at the start.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// A machine with systemd.
+#[derive(Debug)]
+pub struct SystemHost {
+    spec: HostSpec,
+    files: Arc<FileCache>,
+    systemd: Systemd,
+    units: UnitReload,
+    users: Users,
+    sockets: Sockets,
+    nginx: Nginx,
+    nginx_ports: ReferencedPorts,
+    releases: Releases,
+    health: HealthChecks,
+}
+
+impl SystemHost {
+    /// Connects to the machine and cleans up after a process that was killed:
+    /// temporary files and half-made releases go, and a reload that was owed
+    /// is done.
+    ///
+    /// # Errors
+    /// There is no systemd to talk to, or the operator's own folders cannot be
+    /// made.
+    pub async fn start(spec: &HostSpec) -> Result<Self, HostError> {
+        tidy(spec).map_err(|error| HostError(chain(&error)))?;
+        let state = Path::new(spec.paths.state.as_str());
+        let systemd = Systemd::spawn();
+        let files = Arc::new(FileCache::default());
+        let config = PathBuf::from(spec.nginx.config.as_str());
+        let nginx_paths = NginxPaths {
+            config: config.clone(),
+            sites: spec.nginx.sites.as_str().into(),
+            unit: spec.nginx.unit.to_string(),
+            state: state.to_owned(),
+        };
+        let host = Self {
+            units: UnitReload::spawn(systemd.clone(), &state.join("pending")),
+            users: Users::spawn(),
+            sockets: Sockets::default(),
+            nginx: Nginx::spawn(nginx_paths, systemd.clone()),
+            nginx_ports: ReferencedPorts::new(config, Arc::clone(&files)),
+            releases: Releases::default(),
+            health: HealthChecks::default(),
+            spec: spec.clone(),
+            files,
+            systemd,
+        };
+        let ready = host.systemd.ready(READY_WITHIN).await;
+        ready.map_err(|error| HostError(chain(&error)))?;
+        if let Err(error) = host.units.recover().await {
+            tracing::warn!(error = %error.message, "a daemon-reload is still owed");
+        }
+        if let Err(error) = host.nginx.recover().await {
+            tracing::warn!(%error, "a reload of nginx was owed");
+        }
+        Ok(host)
+    }
+
+    /// Reserves the port range from the kernel's choice, now and at boot.
+    /// Tenants work without it, so a failure is to be reported and no more.
+    ///
+    /// # Errors
+    /// A condition of the host, in words.
+    pub async fn reserve_ports(&self) -> Result<(), HostError> {
+        let range = &self.spec.ports;
+        let first = range.base.0;
+        let count = range.slots.saturating_mul(range.stride);
+        let last = first.saturating_add(count.saturating_sub(1));
+        let file = PathBuf::from(self.spec.paths.sysctl.as_str());
+        let work = tokio::task::spawn_blocking(move || sysctl::reserve(&file, first, last));
+        match work.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(HostError(chain(&error))),
+            Err(error) => Err(HostError(error.to_string())),
+        }
+    }
+
+    /// Sends what systemd tells about units until the receiver is dropped.
+    pub fn forward_events(&self, events: mpsc::UnboundedSender<HostEvent>) {
+        let mut units = self.systemd.subscribe();
+        tokio::spawn(async move {
+            loop {
+                let event = match units.recv().await {
+                    Ok(UnitEvent::Changed(unit)) => HostEvent::Unit(unit),
+                    Ok(UnitEvent::Relisted) | Err(RecvError::Lagged(_)) => HostEvent::Everything,
+                    Err(RecvError::Closed) => return,
+                };
+                if events.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    fn layout(&self) -> Layout<'_> {
+        Layout::new(&self.spec)
+    }
+}
+
+/// Makes the operator's own folders and removes what a killed process left.
+fn tidy(spec: &HostSpec) -> Result<(), files::FileError> {
+    let layout = Layout::new(spec);
+    let state = Path::new(spec.paths.state.as_str());
+    for (folder, mode) in [
+        (state.to_owned(), 0o755),
+        (layout.releases(), 0o755),
+        (layout.tenants(), 0o711),
+        (layout.records(), 0o700),
+        (layout.backups(), 0o700),
+        (state.join("pending"), 0o700),
+        (state.join("staging"), 0o700),
+        (PathBuf::from(spec.paths.env.as_str()), 0o755),
+        (PathBuf::from(spec.paths.sysusers.as_str()), 0o755),
+    ] {
+        // A folder that is there may have been closed by the administrator.
+        if !folder.is_dir() {
+            files::ensure_dir(&folder, FileSpec::own(mode))?;
+        }
+    }
+    for folder in [
+        spec.paths.units.as_str(),
+        spec.paths.sysusers.as_str(),
+        spec.nginx.sites.as_str(),
+    ] {
+        files::remove_abandoned(Path::new(folder))?;
+    }
+    releases::remove_abandoned(&layout.releases())
+}
+
+#[async_trait]
+impl Host for SystemHost {
+    async fn observe(&self, scope: &Scope) -> Result<Observed, HostError> {
+        self.look(scope).await
+    }
+
+    async fn ports_in_use(&self) -> Result<PortsInUse, HostError> {
+        let bound = self.sockets.dump(Duration::ZERO).await;
+        let bound = bound.map_err(|error| HostError(chain(&error)))?;
+        let nginx = self.nginx_ports.get();
+        let nginx = nginx.map_err(|error| HostError(chain(&error)))?;
+        let bound = (*bound).clone();
+        Ok(PortsInUse { bound, nginx })
+    }
+
+    async fn execute(&self, tenant: &TenantName, action: &Action) -> Result<Done, ActionError> {
+        self.act(tenant, action).await
+    }
+
+    async fn probe(&self, probe: &Probe) -> Health {
+        self.health.probe(probe).await
+    }
+}

@@ -1,0 +1,116 @@
+//! Looking at one tenant. No D-Bus call, no program, no content that did not
+//! change: some `lstat`s and look-ups in maps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cb_core::mark::Owner;
+use cb_core::observed::{Observed, Scope, Secret};
+
+use super::SystemHost;
+use crate::HostError;
+use crate::files::{FileCache, chain};
+use crate::releases::Releases;
+use crate::systemd::SystemdError;
+
+/// Passes that run together share one reading of the sockets. Who holds a port
+/// is for messages; giving ports out asks anew.
+const SOCKETS_MAX_AGE: Duration = Duration::from_millis(500);
+
+/// Where a link makes a unit start at boot.
+const WANTS: &str = "multi-user.target.wants";
+
+impl SystemHost {
+    pub(super) async fn look(&self, scope: &Scope) -> Result<Observed, HostError> {
+        let failed = |error: &dyn std::error::Error| HostError(chain(error));
+        if !self.systemd.is_fresh() {
+            return Err(failed(&SystemdError::Disconnected));
+        }
+        let user = self.users.get(&scope.user).map_err(|e| failed(&e))?;
+        let bound = self.sockets.dump(SOCKETS_MAX_AGE).await;
+        let bound = (*bound.map_err(|e| failed(&e))?).clone();
+        let folder = Path::new(self.spec.paths.units.as_str());
+        let owned_units = self.owned_units(folder, scope)?;
+        let unit_files = owned_units.iter().map(|unit| folder.join(unit));
+        let mut paths = BTreeMap::new();
+        for path in scope.paths.iter().cloned().chain(unit_files) {
+            if let Some(state) = self.files.state(&path) {
+                paths.insert(path, state);
+            }
+        }
+        let names: BTreeSet<&String> = scope.units.iter().chain(&owned_units).collect();
+        let mut units = BTreeMap::new();
+        let mut enabled = BTreeSet::new();
+        for name in names {
+            if let Some(state) = self.systemd.unit(name) {
+                units.insert(name.clone(), state);
+            }
+            if folder.join(WANTS).join(name).is_symlink() {
+                enabled.insert(name.clone());
+            }
+        }
+        Ok(Observed {
+            user,
+            paths,
+            units,
+            enabled,
+            owned_units,
+            release: scope.release.as_deref().is_some_and(Releases::is_installed),
+            secrets: scope.secrets.iter().map(|path| secret(path)).collect(),
+            i360: scope.i360.as_deref().is_some_and(Path::is_file),
+            bound,
+            backing_off: BTreeMap::new(),
+        })
+    }
+
+    fn owned_units(&self, folder: &Path, scope: &Scope) -> Result<BTreeSet<String>, HostError> {
+        let owned = self.files.owned(folder, ".service");
+        let owned = owned.map_err(|error| HostError(chain(&error)))?;
+        let ours = |owner: &Owner| match owner {
+            Owner::Tenant(name) => *name == scope.tenant.as_str(),
+            Owner::Host => false,
+        };
+        let units = owned.iter().filter(|file| ours(&file.owner));
+        Ok(units.map(|file| file.name.clone()).collect())
+    }
+}
+
+/// The value in a secret's file: its text without the line break at the end.
+fn secret(path: &Path) -> (PathBuf, Result<Secret, String>) {
+    let value = match FileCache::content(path) {
+        Ok(content) => match String::from_utf8(content) {
+            Ok(text) => {
+                let text = text.strip_suffix('\n').unwrap_or(&text);
+                let text = text.strip_suffix('\r').unwrap_or(text);
+                Ok(Secret::new(text.to_owned()))
+            }
+            // The error would show the value.
+            Err(_) => Err("it is not UTF-8 text".to_owned()),
+        },
+        Err(error) => Err(chain(&error)),
+    };
+    (path.to_owned(), value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Law 11.
+    #[test]
+    fn a_secret_is_the_files_text_and_never_in_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let read = |content: &[u8]| {
+            std::fs::write(&path, content).unwrap();
+            secret(&path).1
+        };
+        assert_eq!(read(b"hush\n"), Ok(Secret::new("hush".to_owned())));
+        assert_eq!(read(b"a\nb\r\n"), Ok(Secret::new("a\nb".to_owned())));
+        let error = read(b"hush\xff").unwrap_err();
+        assert!(!error.contains("hush"), "{error}");
+        std::fs::remove_file(&path).unwrap();
+        assert!(secret(&path).1.unwrap_err().contains("cannot read"));
+    }
+}
