@@ -1,0 +1,260 @@
+//! What the API needs from the daemon, and the types of both sides.
+//!
+//! The server checks that a request is well-formed and names one object; what
+//! the object means, whether it is taken and where it is written is the
+//! backend's. What must not live here: HTTP.
+//!
+//! The server calls [`Backend::put`], [`Backend::delete`] and
+//! [`Backend::reconcile`] in a task of their own, so a client that hangs up
+//! does not cancel half of a change.
+
+use async_trait::async_trait;
+use cb_core::api::Kind;
+use serde::{Deserialize, Serialize};
+
+use crate::state::State;
+
+/// The daemon, as the API sees it.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// The objects that are shown.
+    fn state(&self) -> &State;
+    /// This machine.
+    fn host(&self) -> &cb_core::api::Host;
+    /// Whether manifests are being kept; if not, why.
+    ///
+    /// # Errors
+    /// Why not.
+    fn ready(&self) -> Result<(), String>;
+    /// Creates an object or replaces it, and returns when [`Backend::state`]
+    /// shows it.
+    ///
+    /// # Errors
+    /// Nothing was changed, and why.
+    async fn put(&self, put: Put) -> Result<PutResult, Refusal>;
+    /// Removes an object's manifest, and begins to take the object down. The
+    /// name may be one that no object can have.
+    ///
+    /// # Errors
+    /// Nothing was changed, and why.
+    async fn delete(&self, kind: Kind, name: &str, dry_run: bool) -> Result<(), Refusal>;
+    /// What would be done.
+    ///
+    /// # Errors
+    /// Why that cannot be said.
+    async fn plan(&self, request: PlanRequest) -> Result<PlanResponse, Refusal>;
+    /// Makes a pass over a tenant now, and returns when its status is in
+    /// [`Backend::state`].
+    ///
+    /// # Errors
+    /// No pass was made, and why. That a pass failed is said by the status.
+    async fn reconcile(&self, tenant: &str) -> Result<(), Refusal>;
+}
+
+/// An object to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// Its kind: [`Kind::Tenant`] or [`Kind::Application`].
+    pub kind: Kind,
+    /// Its name; it is valid and equals the text's `metadata.name`.
+    pub name: String,
+    /// One YAML document of this kind, well-formed but not yet validated.
+    pub text: String,
+    /// Whether the object may exist.
+    pub mode: PutMode,
+    /// Whether to answer what would be and change nothing.
+    pub dry_run: bool,
+}
+
+/// Whether an object that is written may exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutMode {
+    /// It must not.
+    Create,
+    /// It is created or replaced.
+    Replace,
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PutResult {
+    /// Whether anything changed.
+    pub outcome: Outcome,
+    /// The object as it is shown, or as it would be; see
+    /// [`super::object::tenant`] and [`super::object::application`].
+    pub object: serde_json::Value,
+}
+
+/// Whether a write changed anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The object is new.
+    Created,
+    /// The object was replaced.
+    Configured,
+    /// The object was already so.
+    Unchanged,
+}
+
+impl Outcome {
+    /// The word for the header `x-cb-result`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Created => "created",
+            Outcome::Configured => "configured",
+            Outcome::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// Why a request is refused. Messages never hold the values of environment
+/// variables or secrets (law 11).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such object.
+    #[error("there is no such object")]
+    NotFound,
+    /// An object to create exists.
+    #[error("the object exists already")]
+    AlreadyExists,
+    /// Something that is there is in the way.
+    #[error("{0}")]
+    Conflict(String),
+    /// The object is not valid.
+    #[error("the object is not valid")]
+    Invalid(Vec<Cause>),
+    /// The request makes no sense.
+    #[error("{0}")]
+    BadRequest(String),
+    /// It is not allowed, whoever asks.
+    #[error("{0}")]
+    Forbidden(String),
+    /// Not now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It failed.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// One thing that is wrong with an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// The field, for example `spec.domains[0]`; empty for the whole object.
+    pub field: String,
+    /// What is wrong and what would be right, with line and column.
+    pub message: String,
+}
+
+/// A question for what would be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlanRequest {
+    /// Manifests that would be applied; without any, the plan is for the
+    /// manifests there are.
+    #[serde(default)]
+    pub manifests: Vec<PlanManifest>,
+    /// The tenants that are asked about; `None` means all.
+    #[serde(default)]
+    pub tenants: Option<Vec<String>>,
+}
+
+/// A manifest that would be applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlanManifest {
+    /// How messages name it, for example `ky04.yaml`.
+    pub name: String,
+    /// Its text: any number of YAML documents.
+    pub text: String,
+}
+
+/// What would be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanResponse {
+    /// One for each tenant that was asked about.
+    pub plans: Vec<TenantPlan>,
+    /// What is wrong with the manifests.
+    pub errors: Vec<PlanError>,
+}
+
+/// What would be done for one tenant. It holds no value of an environment
+/// variable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantPlan {
+    /// The tenant.
+    pub tenant: String,
+    /// What becomes of its object.
+    pub change: PlanChange,
+    /// A unified diff of spec and labels; empty if they stay the same.
+    pub spec_diff: String,
+    /// What would be done, in order.
+    pub steps: Vec<PlanStep>,
+    /// What would have to be done but must not be.
+    pub blocked: Vec<PlanBlocked>,
+    /// Why nothing is done, if so: `Suspended` or `Detect`.
+    pub hold: Option<String>,
+}
+
+/// What becomes of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PlanChange {
+    /// It would be new.
+    Create,
+    /// It would change.
+    Update,
+    /// It stays as it is.
+    None,
+    /// It would go.
+    Delete,
+}
+
+/// One thing that would be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanStep {
+    /// What it is part of, for example `Services`.
+    pub aspect: String,
+    /// The kind of action, for example `WriteUnit`.
+    pub action: String,
+    /// The action in words.
+    pub text: String,
+    /// Why.
+    pub reason: String,
+    /// `Change` or `Drift`.
+    pub cause: String,
+}
+
+/// Something that would have to be done but must not be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanBlocked {
+    /// What it keeps from being ready.
+    pub aspect: String,
+    /// A CamelCase word.
+    pub reason: String,
+    /// What is in the way and what to do about it.
+    pub message: String,
+}
+
+/// Something wrong with a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanError {
+    /// The manifest's name, as in the request.
+    pub file: String,
+    /// The line, from 1.
+    pub line: Option<usize>,
+    /// The column, from 1.
+    pub column: Option<usize>,
+    /// The field; empty for the whole object.
+    pub field: String,
+    /// What is wrong.
+    pub message: String,
+    /// What would be right.
+    pub hint: Option<String>,
+}

@@ -1,0 +1,342 @@
+//! What a request says besides its path: media types, query and body.
+//!
+//! A body is read whole, within a size and a time, before anything looks at
+//! it. An object in a body becomes the text of a manifest here; what it means
+//! is not judged. No message repeats a value of the body (law 11).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Query;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use cb_core::api::{API_VERSION, Kind};
+use cb_core::types::shown;
+use cb_core::yaml;
+use futures::StreamExt as _;
+use serde_json::Value;
+
+use super::object;
+use super::status::Failure;
+
+/// The largest body with an object.
+pub(super) const MAX_BODY: usize = 2 << 20;
+/// The largest body with manifests for a plan: a folder of a thousand.
+pub(super) const MAX_PLAN_BODY: usize = 8 << 20;
+/// How much more is read and thrown away, so that a client that sends before
+/// it listens gets the answer instead of a broken pipe.
+const MAX_DRAIN: usize = 16 << 20;
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// The query of a request.
+#[derive(Debug, Default)]
+pub(super) struct Options(BTreeMap<String, Vec<String>>);
+
+impl Options {
+    pub(super) fn of(uri: &Uri) -> Result<Self, Failure> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_err(|_| Failure::bad_request("the query of the URL cannot be read"))?;
+        let mut out: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (key, value) in pairs {
+            out.entry(key).or_default().push(value);
+        }
+        Ok(Self(out))
+    }
+
+    /// The value of an option. An empty one counts as absent.
+    pub(super) fn get(&self, key: &str) -> Result<Option<&str>, Failure> {
+        match self.0.get(key).map(Vec::as_slice) {
+            None => Ok(None),
+            Some([value]) => Ok(Some(value.as_str()).filter(|value| !value.is_empty())),
+            Some(_) => Err(Failure::bad_request(format!("`{key}` is given twice"))),
+        }
+    }
+
+    /// Whether an option is on.
+    pub(super) fn flag(&self, key: &str) -> Result<bool, Failure> {
+        match self.get(key)? {
+            None | Some("false" | "0") => Ok(false),
+            Some("true" | "1") => Ok(true),
+            Some(_) => Err(Failure::bad_request(format!(
+                "`{key}` must be true or false"
+            ))),
+        }
+    }
+
+    /// A whole number.
+    pub(super) fn number(&self, key: &str) -> Result<Option<u64>, Failure> {
+        let Some(text) = self.get(key)? else {
+            return Ok(None);
+        };
+        let number = text.parse().map_err(|_| {
+            Failure::bad_request(format!(
+                "`{key}` must be a whole number, not `{}`",
+                shown(text)
+            ))
+        })?;
+        Ok(Some(number))
+    }
+
+    /// Whether nothing is to be changed.
+    pub(super) fn dry_run(&self) -> Result<bool, Failure> {
+        self.0
+            .get("dryRun")
+            .map_or(Ok(false), |values| dry_run(values))
+    }
+}
+
+/// Kubernetes sends `All`; anything else must not be taken for a change that
+/// is wanted.
+pub(super) fn dry_run<T: AsRef<str>>(values: &[T]) -> Result<bool, Failure> {
+    if values.iter().any(|value| value.as_ref() != "All") {
+        return Err(Failure::invalid_option("dryRun: the only value is `All`"));
+    }
+    Ok(!values.is_empty())
+}
+
+/// How a body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Json,
+    Yaml,
+}
+
+/// The format of the body.
+pub(super) fn format(headers: &HeaderMap) -> Result<Format, Failure> {
+    let refuse = |what: String| {
+        let message = format!("{what}; send application/json or application/yaml");
+        Failure::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UnsupportedMediaType",
+            message,
+        )
+    };
+    if let Some(coding) = headers
+        .get(header::CONTENT_ENCODING)
+        .filter(|v| *v != "identity")
+    {
+        let coding = String::from_utf8_lossy(coding.as_bytes());
+        return Err(refuse(format!(
+            "the content encoding `{}` is not supported",
+            shown(&coding)
+        )));
+    }
+    let Some(given) = headers.get(header::CONTENT_TYPE) else {
+        return Err(refuse("the request has no Content-Type".into()));
+    };
+    let given = String::from_utf8_lossy(given.as_bytes());
+    let mut parts = given
+        .split(';')
+        .map(|part| part.trim().to_ascii_lowercase());
+    let media = parts.next().unwrap_or_default();
+    let utf8 = parts.all(|p| !p.starts_with("charset=") || p.trim_matches('"').ends_with("utf-8"));
+    match media.as_str() {
+        "application/json" if utf8 => Ok(Format::Json),
+        "application/yaml" | "application/x-yaml" | "text/yaml" if utf8 => Ok(Format::Yaml),
+        _ => Err(refuse(format!(
+            "the Content-Type `{}` is not supported",
+            shown(&given)
+        ))),
+    }
+}
+
+/// Whether the client takes JSON. A range that asks for another form of it
+/// (`as=Table`) is one that it must have an alternative to.
+pub(super) fn accepts_json(headers: &HeaderMap) -> Result<(), Failure> {
+    let mut ranges = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(|range| String::from_utf8_lossy(range).trim().to_ascii_lowercase())
+        .filter(|range| !range.is_empty())
+        .peekable();
+    let takes = |range: String| {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default();
+        matches!(media, "application/json" | "application/*" | "*/*")
+            && parts.all(|part| !part.starts_with("as=") && !matches!(part, "q=0" | "q=0.0"))
+    };
+    if ranges.peek().is_none() || ranges.any(takes) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        StatusCode::NOT_ACCEPTABLE,
+        "NotAcceptable",
+        "the answer is application/json, which the Accept header does not take",
+    ))
+}
+
+/// The body, if it is not too large and arrives in time.
+pub(super) async fn body(body: Body, limit: usize) -> Result<Bytes, Failure> {
+    let too_slow = || {
+        let seconds = BODY_TIME.as_secs();
+        let message = format!("the body did not arrive within {seconds} seconds");
+        Failure::new(StatusCode::REQUEST_TIMEOUT, "Timeout", message)
+    };
+    tokio::time::timeout(BODY_TIME, collect(body, limit))
+        .await
+        .map_err(|_| too_slow())?
+}
+
+async fn collect(body: Body, limit: usize) -> Result<Bytes, Failure> {
+    let mut stream = body.into_data_stream();
+    let (mut kept, mut size) = (Vec::new(), 0_usize);
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|_| Failure::bad_request("the body broke off"))?;
+        size = size.saturating_add(chunk.len());
+        if size <= limit {
+            kept.extend_from_slice(&chunk);
+        } else if size > MAX_DRAIN {
+            break;
+        } else {
+            kept = Vec::new();
+        }
+    }
+    if size > limit {
+        return Err(Failure::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestEntityTooLarge",
+            format!("the body is larger than {limit} bytes"),
+        ));
+    }
+    Ok(kept.into())
+}
+
+/// Reads JSON. serde_json's errors about syntax say where, and no content.
+pub(super) fn json(bytes: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Failure::bad_request(format!("the body is not valid JSON: {error}")))
+}
+
+/// An object in a body.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Submitted {
+    /// Its name, as it was written.
+    pub(super) name: String,
+    /// The text for the manifest.
+    pub(super) text: String,
+    /// The revision that the client has seen, if it says so. In YAML it is a
+    /// field that no manifest may have.
+    pub(super) seen: Option<String>,
+}
+
+/// Reads the one object of a body.
+pub(super) fn object(kind: Kind, format: Format, bytes: &[u8]) -> Result<Submitted, Failure> {
+    let (text, seen) = match format {
+        Format::Yaml => {
+            let text = yaml::read_text(bytes).map_err(|error| yaml_failure(&error))?;
+            (text.to_owned(), None)
+        }
+        Format::Json => {
+            let mut value = json(bytes)?;
+            let seen = value["metadata"]["resourceVersion"]
+                .as_str()
+                .map(str::to_owned);
+            object::strip(&mut value);
+            let text = serde_yaml::to_string(&value)
+                .map_err(|_| Failure::bad_request("the body cannot be written as YAML"))?;
+            (text, seen.filter(|seen| !seen.is_empty()))
+        }
+    };
+    let parsed = yaml::parse(&text);
+    if let Some(error) = parsed.errors.first() {
+        return Err(yaml_failure(error));
+    }
+    let mut documents = parsed
+        .documents
+        .into_iter()
+        .filter(|document| document.root.value != yaml::Value::Null);
+    let (Some(document), None) = (documents.next(), documents.next()) else {
+        return Err(Failure::bad_request(
+            "the body must hold exactly one object",
+        ));
+    };
+    let field = |name: &str| document.root.text(name).unwrap_or_default();
+    if field("apiVersion") != API_VERSION || field("kind") != kind.as_str() {
+        return Err(Failure::bad_request(format!(
+            "{} take an object with `apiVersion: {API_VERSION}` and `kind: {kind}`, not `{}` and `{}`",
+            kind.plural(),
+            shown(field("apiVersion")),
+            shown(field("kind")),
+        )));
+    }
+    let name = document
+        .root
+        .entry("metadata")
+        .and_then(|entry| entry.value.text("name"));
+    let Some(name) = name else {
+        return Err(Failure::bad_request(
+            "the object has no text in metadata.name",
+        ));
+    };
+    Ok(Submitted {
+        name: name.to_owned(),
+        text,
+        seen,
+    })
+}
+
+fn yaml_failure(error: &yaml::Error) -> Failure {
+    let yaml::Position { line, column } = error.position;
+    let hint = error
+        .hint
+        .as_ref()
+        .map_or_else(String::new, |hint| format!(" ({hint})"));
+    Failure::bad_request(format!(
+        "line {line}, column {column}: {}{hint}",
+        error.message
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn headers(name: header::HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn kubectl_and_curl_take_json_and_protobuf_alone_does_not() {
+        let takes = |accept| accepts_json(&headers(header::ACCEPT, accept)).is_ok();
+        assert!(accepts_json(&HeaderMap::new()).is_ok());
+        assert!(takes("*/*") && takes("application/json, */*;q=0.1"));
+        assert!(takes(
+            "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+        ));
+        assert!(!takes("application/vnd.kubernetes.protobuf") && !takes("text/html"));
+        assert!(!takes("application/json;q=0") && !takes("application/json;as=Table;v=v1"));
+    }
+
+    #[test]
+    fn only_json_and_yaml_in_utf8_are_read() {
+        let of = |media| format(&headers(header::CONTENT_TYPE, media)).ok();
+        assert_eq!(of("application/json; charset=utf-8"), Some(Format::Json));
+        assert_eq!(of("Application/YAML"), Some(Format::Yaml));
+        assert_eq!(of("application/json; charset=utf-16"), None);
+        assert_eq!(of("application/x-www-form-urlencoded"), None);
+        assert!(format(&HeaderMap::new()).is_err());
+    }
+
+    proptest! {
+        /// Law 10: what was text in JSON is the same text in the manifest.
+        #[test]
+        fn json_text_stays_the_same_text_in_yaml(
+            value in prop_oneof![
+                "[ -~]{0,30}", "\\PC{0,20}",
+                "(yes|no|on|null|~|true|0x1f|1e3|1_000|1:30|2026-01-01|<<|=|- a|\\? a|#a|&a|\\*a|!a| |\n|a\nb|\\.inf|0o7)",
+            ],
+        ) {
+            let body = json!({
+                "apiVersion": API_VERSION, "kind": "Tenant",
+                "metadata": {"name": "ky04"}, "spec": {"env": {"A": value}},
+            });
+            let submitted = object(Kind::Tenant, Format::Json, body.to_string().as_bytes()).unwrap();
+            let document = yaml::parse(&submitted.text).documents.remove(0);
+            prop_assert_eq!(document.root.to_json(), body);
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The paths, and what each method does there.
+//!
+//! An answer that is not an object is a `Status`, also for a path or a method
+//! that there is not.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router, middleware};
+use cb_core::api::{Kind, Object as _};
+use cb_core::types::{ObjectName, TenantName, shown};
+use cb_runtime::store::Store;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::backend::{Backend, PlanRequest, Refusal};
+use super::changes::{create, reconcile, remove, replace};
+use super::request::{self, Format, MAX_PLAN_BODY, Options};
+use super::selector::Selector;
+use super::status::Failure;
+use super::{discovery, object, watch};
+
+/// How many watches there may be; the other connections are for the rest.
+const MAX_WATCHES: usize = 32;
+/// How long a watch is, if the client does not say.
+const WATCH_TIME: u64 = 1800;
+/// The longest watch.
+const MAX_WATCH_TIME: u64 = 3600;
+
+/// What the handlers share.
+pub(super) struct Api {
+    pub(super) backend: Arc<dyn Backend>,
+    /// The revision of what does not change while the operator runs.
+    pub(super) revision: u64,
+    pub(super) watches: Arc<Semaphore>,
+    /// Ends the watches.
+    pub(super) stop: CancellationToken,
+    /// The changes under way.
+    pub(super) changes: TaskTracker,
+}
+
+pub(super) type Shared = State<Arc<Api>>;
+pub(super) type Answer = Result<Response, Failure>;
+pub(super) type Named = Result<Path<(String, String)>, PathRejection>;
+
+impl Api {
+    pub(super) fn new(backend: Arc<dyn Backend>, stop: CancellationToken) -> Self {
+        let now = jiff::Timestamp::now().as_microsecond();
+        Self {
+            backend,
+            revision: u64::try_from(now).unwrap_or(1),
+            watches: Arc::new(Semaphore::new(MAX_WATCHES)),
+            stop,
+            changes: TaskTracker::new(),
+        }
+    }
+
+    /// Does a change to its end, whether or not the client waits for it.
+    pub(super) async fn finish<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+        (kind, name): (Kind, &str),
+    ) -> Result<T, Failure> {
+        match self.changes.spawn(change).await {
+            Ok(done) => done.map_err(|refusal| Failure::refused(refusal, kind, name)),
+            Err(error) => {
+                tracing::error!(kind = %kind, name = %shown(name), "a request failed: {error}");
+                Err(Failure::internal(
+                    "the operator failed on this request; its log says more",
+                ))
+            }
+        }
+    }
+
+    /// The object as it is now.
+    pub(super) fn object(&self, kind: Kind, name: &str) -> Option<Value> {
+        let state = self.backend.state();
+        match kind {
+            Kind::Tenant => {
+                let item = state.tenants().get(&name.parse::<TenantName>().ok()?)?;
+                Some(object::tenant(&item.value, item.revision))
+            }
+            Kind::Application => {
+                let item = state
+                    .published_applications()
+                    .get(&name.parse::<ObjectName>().ok()?)?;
+                Some(object::application(&item.value, item.revision))
+            }
+            Kind::Host => {
+                let host = self.backend.host();
+                (host.name() == name).then(|| object::host(host, self.revision))
+            }
+        }
+    }
+
+    fn list(&self, kind: Kind, selector: &Selector) -> Value {
+        let state = self.backend.state();
+        let (revision, mut items) = match kind {
+            Kind::Tenant => all(state.tenants(), object::tenant),
+            Kind::Application => all(state.published_applications(), object::application),
+            Kind::Host => (
+                self.revision,
+                vec![object::host(self.backend.host(), self.revision)],
+            ),
+        };
+        if !selector.is_all() {
+            items.retain(|object| selector.matches(object));
+        }
+        object::list(kind, revision, items)
+    }
+
+    fn watch(&self, kind: Kind, options: &Options, selector: Selector) -> Answer {
+        if options.flag("sendInitialEvents")? {
+            let message = "sendInitialEvents is not supported: list, then watch from its revision";
+            return Err(Failure::invalid_option(message));
+        }
+        let seconds = options
+            .number("timeoutSeconds")?
+            .unwrap_or(WATCH_TIME)
+            .min(MAX_WATCH_TIME);
+        let permit = Arc::clone(&self.watches).try_acquire_owned().map_err(|_| {
+            Failure::busy(format!(
+                "there are {MAX_WATCHES} watches already; try again later"
+            ))
+        })?;
+        let request = watch::Request {
+            // Kubernetes' 0 means: from what there is.
+            from: options
+                .number("resourceVersion")?
+                .filter(|revision| *revision > 0),
+            selector,
+            until: Instant::now() + Duration::from_secs(seconds),
+            stop: self.stop.clone(),
+            permit,
+        };
+        let state = self.backend.state();
+        let body = match kind {
+            Kind::Tenant => watch::body(state.tenants(), object::tenant, request)?,
+            Kind::Application => {
+                watch::body(state.published_applications(), object::application, request)?
+            }
+            Kind::Host => {
+                // One object that stays as it is.
+                let store = Store::starting_at(self.revision - 1, 1);
+                store.set((), self.backend.host().clone());
+                watch::body(&store, object::host, request)?
+            }
+        };
+        Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    }
+}
+
+fn all<K: Ord + Clone, V: PartialEq>(
+    store: &Store<K, V>,
+    render: watch::Render<V>,
+) -> (u64, Vec<Value>) {
+    let list = store.list();
+    let items = list
+        .items
+        .values()
+        .map(|item| render(&item.value, item.revision))
+        .collect();
+    (list.revision, items)
+}
+
+/// Every path of the API.
+pub(super) fn router(api: Arc<Api>) -> Router {
+    let group = "/apis/campaignbrain.io";
+    let version = "/apis/campaignbrain.io/v1alpha1";
+    let json = Router::new()
+        .route("/version", get(|| async { Json(discovery::version()) }))
+        .route("/api", get(|| async { Json(discovery::core_versions()) }))
+        .route("/apis", get(|| async { Json(discovery::groups()) }))
+        .route(group, get(|| async { Json(discovery::group()) }))
+        .route(version, get(|| async { Json(discovery::resources()) }))
+        .route(&format!("{version}/{{plural}}"), get(list).post(create))
+        .route(
+            &format!("{version}/{{plural}}/{{name}}"),
+            get(read).put(replace).delete(remove),
+        )
+        .route(
+            &format!("{version}/{{plural}}/{{name}}/status"),
+            get(read_status),
+        )
+        .route("/operator/v1/plan", post(plan))
+        .route("/operator/v1/tenants/{name}/reconcile", post(reconcile))
+        .route_layer(middleware::from_fn(negotiate));
+    Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/livez", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .merge(json)
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .with_state(api)
+}
+
+async fn negotiate(request: Request, next: middleware::Next) -> Response {
+    match request::accepts_json(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.into_response(),
+    }
+}
+
+pub(super) fn no_such_path(path: &str) -> Failure {
+    let message = format!("there is no path `{}`", shown(path));
+    Failure::new(StatusCode::NOT_FOUND, "NotFound", message)
+}
+
+async fn unknown_path(uri: Uri) -> Failure {
+    no_such_path(uri.path())
+}
+
+async fn unknown_method(request: Request) -> Response {
+    let message = format!(
+        "this path does not take {}",
+        shown(request.method().as_str())
+    );
+    // The router adds `Allow`.
+    let code = StatusCode::METHOD_NOT_ALLOWED;
+    Failure::new(code, "MethodNotAllowed", message).into_response()
+}
+
+async fn ready(State(api): Shared) -> Response {
+    match api.backend.ready() {
+        Ok(()) => "ok".into_response(),
+        Err(why) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {why}\n"),
+        )
+            .into_response(),
+    }
+}
+
+pub(super) fn kind(plural: &str, uri: &Uri) -> Result<Kind, Failure> {
+    Kind::ALL
+        .into_iter()
+        .find(|kind| kind.plural() == plural)
+        .ok_or_else(|| no_such_path(uri.path()))
+}
+
+/// The kind and the name in the path.
+pub(super) fn named(path: Named, uri: &Uri) -> Result<(Kind, String), Failure> {
+    let Ok(Path((plural, name))) = path else {
+        return Err(no_such_path(uri.path()));
+    };
+    Ok((kind(&plural, uri)?, name))
+}
+
+async fn list(State(api): Shared, plural: Result<Path<String>, PathRejection>, uri: Uri) -> Answer {
+    let Ok(Path(plural)) = plural else {
+        return Err(no_such_path(uri.path()));
+    };
+    let kind = kind(&plural, &uri)?;
+    let options = Options::of(&uri)?;
+    let selector = Selector::parse(options.get("labelSelector")?, options.get("fieldSelector")?)
+        .map_err(Failure::bad_request)?;
+    if options.flag("watch")? {
+        return api.watch(kind, &options, selector);
+    }
+    if options.get("continue")?.is_some() {
+        let message = "lists are given whole; start again without `continue`";
+        return Err(Failure::new(StatusCode::GONE, "Expired", message));
+    }
+    Ok(Json(api.list(kind, &selector)).into_response())
+}
+
+async fn read(State(api): Shared, path: Named, uri: Uri) -> Answer {
+    let (kind, name) = named(path, &uri)?;
+    let object = api
+        .object(kind, &name)
+        .ok_or_else(|| Failure::not_found(kind, &name))?;
+    Ok(Json(object).into_response())
+}
+
+async fn read_status(state: Shared, path: Named, uri: Uri) -> Answer {
+    match named(path, &uri)? {
+        (Kind::Tenant, name) => read(state, Ok(Path(("tenants".into(), name))), uri).await,
+        _ => Err(no_such_path(uri.path())),
+    }
+}
+
+async fn plan(State(api): Shared, request: Request) -> Answer {
+    let shape = "the body must be {\"manifests\": [{\"name\": …, \"text\": …}], \"tenants\": [names] or null}; both may be left out";
+    if request::format(request.headers())? == Format::Yaml {
+        return Err(Failure::bad_request(shape));
+    }
+    let body = request::body(request.into_body(), MAX_PLAN_BODY).await?;
+    // serde's message may repeat a value of a manifest, so it is not shown.
+    let wanted: PlanRequest =
+        serde_json::from_value(request::json(&body)?).map_err(|_| Failure::bad_request(shape))?;
+    let names = wanted.tenants.clone().unwrap_or_default();
+    let about = names.first().map_or("", String::as_str);
+    let planned = api.backend.plan(wanted).await;
+    let planned = planned.map_err(|refusal| Failure::refused(refusal, Kind::Tenant, about))?;
+    Ok(Json(planned).into_response())
+}

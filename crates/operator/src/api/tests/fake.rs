@@ -1,0 +1,238 @@
+//! A daemon that takes every object and does nothing with it.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use cb_core::api::{Application, Condition, ConditionStatus, Host, Kind, Tenant, TenantStatus};
+use cb_core::record::{Phase, Record};
+use cb_core::types::{ObjectName, TenantName};
+use tokio::sync::Notify;
+
+use crate::api::{
+    Backend, Cause, Outcome, PlanChange, PlanRequest, PlanResponse, Put, PutMode, PutResult,
+    Refusal, TenantPlan, object,
+};
+use crate::state::{ApplicationRecord, RecordStore, SaveError, State};
+
+pub(super) const KY04: &str = "\
+# the first
+apiVersion: campaignbrain.io/v1alpha1
+kind: Tenant
+metadata:
+  name: ky04
+  labels:
+    state: ky
+spec:
+  application: cbapp
+  version: v0.2.0
+  env:
+    GREETING: hello
+  secretRefs:
+    - name: API_KEY
+      file: /etc/cb/secrets/ky04
+";
+
+pub(super) const OH01: &str = "\
+apiVersion: campaignbrain.io/v1alpha1
+kind: Tenant
+metadata:
+  name: oh01
+spec:
+  application: cbapp
+  version: v0.2.0
+";
+
+const CBAPP: &str = "\
+apiVersion: campaignbrain.io/v1alpha1
+kind: Application
+metadata:
+  name: cbapp
+spec:
+  versions:
+    - name: v0.2.0
+      folder:
+        path: /srv/cbapp/v0.2.0
+  services:
+    - name: api
+      command: bin/cbapp-api
+      portOffset: 1
+";
+
+const HOST: &str = "\
+apiVersion: campaignbrain.io/v1alpha1
+kind: Host
+metadata:
+  name: web1
+  labels:
+    region: ky
+";
+
+struct Memory;
+
+#[async_trait]
+impl RecordStore for Memory {
+    async fn save(&self, _: &Record) -> Result<(), SaveError> {
+        Ok(())
+    }
+    async fn remove(&self, _: &TenantName) -> Result<(), SaveError> {
+        Ok(())
+    }
+    async fn save_application(&self, _: &ApplicationRecord) -> Result<(), SaveError> {
+        Ok(())
+    }
+    async fn remove_application(&self, _: &ObjectName) -> Result<(), SaveError> {
+        Ok(())
+    }
+}
+
+/// The daemon.
+pub(super) struct Fake {
+    state: State,
+    host: Host,
+    /// The writes that were asked for.
+    pub(super) puts: Mutex<Vec<Put>>,
+    pub(super) deletes: Mutex<Vec<(Kind, String, bool)>>,
+    pub(super) plans: Mutex<Vec<PlanRequest>>,
+    /// What the next write is answered with.
+    pub(super) refuse: Mutex<Option<Refusal>>,
+    pub(super) not_ready: Mutex<Option<String>>,
+    /// A reconcile says that it began, and waits until it may end.
+    pub(super) began: Notify,
+    pub(super) go_on: Notify,
+    pub(super) ended: Notify,
+}
+
+impl Fake {
+    pub(super) async fn new() -> Self {
+        let mut record = Record::new(serde_yaml::from_str(KY04).unwrap(), "ky/ky04.yaml".into());
+        record.created = Some("2026-01-02T03:04:05.678Z".into());
+        let mut leaving = Record::new(serde_yaml::from_str(OH01).unwrap(), "oh01.yaml".into());
+        leaving.phase = Phase::Retaining;
+        let application = ApplicationRecord {
+            application: serde_yaml::from_str::<Application>(CBAPP).unwrap(),
+            file: "application-cbapp.yaml".into(),
+            generation: 3,
+            created: Some("2026-01-01T00:00:00Z".into()),
+        };
+        let state = State::new(Arc::new(Memory), [record, leaving], [application]);
+        for name in ["ky04", "oh01"] {
+            state.set_status(&name.parse().unwrap(), status());
+        }
+        Self {
+            state,
+            host: serde_yaml::from_str(HOST).unwrap(),
+            puts: Mutex::default(),
+            deletes: Mutex::default(),
+            plans: Mutex::default(),
+            refuse: Mutex::default(),
+            not_ready: Mutex::default(),
+            began: Notify::new(),
+            go_on: Notify::new(),
+            ended: Notify::new(),
+        }
+    }
+
+    /// Takes a tenant as the catalog would.
+    pub(super) async fn take(&self, text: &str) {
+        let tenant: Tenant = serde_yaml::from_str(text).unwrap();
+        let file = format!("{}.yaml", tenant.tenant_name());
+        self.state.insert(Record::new(tenant, file)).await.unwrap();
+    }
+}
+
+fn status() -> TenantStatus {
+    let ready = Condition {
+        kind: "Ready".into(),
+        status: ConditionStatus::True,
+        observed_generation: 1,
+        last_transition_time: "2026-02-03T04:05:06Z".into(),
+        reason: "Ready".into(),
+        message: "everything runs".into(),
+    };
+    TenantStatus {
+        observed_generation: 1,
+        conditions: vec![ready],
+        ..TenantStatus::default()
+    }
+}
+
+#[async_trait]
+impl Backend for Fake {
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn host(&self) -> &Host {
+        &self.host
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.not_ready.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+
+    async fn put(&self, put: Put) -> Result<PutResult, Refusal> {
+        self.puts.lock().unwrap().push(put.clone());
+        if let Some(refusal) = self.refuse.lock().unwrap().take() {
+            return Err(refusal);
+        }
+        let wrong = |error: serde_yaml::Error| {
+            let message = format!("cannot be read at {:?}", error.location().is_some());
+            Refusal::Invalid(vec![Cause {
+                field: String::new(),
+                message,
+            }])
+        };
+        let tenant: Tenant = serde_yaml::from_str(&put.text).map_err(wrong)?;
+        let name = tenant.tenant_name().clone();
+        let old = self.state.tenants().get(&name);
+        let outcome = match &old {
+            Some(_) if put.mode == PutMode::Create => return Err(Refusal::AlreadyExists),
+            Some(old) if old.value.tenant.spec == tenant.spec => Outcome::Unchanged,
+            Some(_) => Outcome::Configured,
+            None => Outcome::Created,
+        };
+        if !put.dry_run {
+            self.take(&put.text).await;
+        }
+        let now = self.state.tenants().get(&name).or(old);
+        let object = now.map(|item| object::tenant(&item.value, item.revision));
+        Ok(PutResult {
+            outcome,
+            object: object.unwrap_or_default(),
+        })
+    }
+
+    async fn delete(&self, kind: Kind, name: &str, dry_run: bool) -> Result<(), Refusal> {
+        if name != "ky04" {
+            return Err(Refusal::NotFound);
+        }
+        self.deletes
+            .lock()
+            .unwrap()
+            .push((kind, name.to_owned(), dry_run));
+        Ok(())
+    }
+
+    async fn plan(&self, request: PlanRequest) -> Result<PlanResponse, Refusal> {
+        self.plans.lock().unwrap().push(request);
+        let plan = TenantPlan {
+            tenant: "ky04".into(),
+            change: PlanChange::None,
+            spec_diff: String::new(),
+            steps: Vec::new(),
+            blocked: Vec::new(),
+            hold: None,
+        };
+        Ok(PlanResponse {
+            plans: vec![plan],
+            errors: Vec::new(),
+        })
+    }
+
+    async fn reconcile(&self, _: &str) -> Result<(), Refusal> {
+        self.began.notify_one();
+        self.go_on.notified().await;
+        self.ended.notify_one();
+        Ok(())
+    }
+}
