@@ -13,6 +13,10 @@ debootstrap --variant=minbase \
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* \
     "$root"/usr/share/doc/* "$root"/usr/share/man/* "$root"/usr/share/locale/*
 
+# debootstrap copies these from the machine it runs on; the host's name is
+# nspawn's to set, and it has no network to ask names of.
+rm -f "$root/etc/hostname" "$root/etc/resolv.conf"
+
 # Without an id, every boot would be a first boot and enable units by preset.
 tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
 printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
