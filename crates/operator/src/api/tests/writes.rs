@@ -1,10 +1,13 @@
 //! What is changed, and that it is what was asked for.
 
+use std::time::Duration;
+
 use super::*;
 use crate::api::tests::fake::{KY04, OH01};
 use crate::api::{Cause, PutMode, Refusal};
 use cb_core::api::Kind;
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
 const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
@@ -213,15 +216,20 @@ async fn a_plan_is_passed_on() {
 async fn a_change_goes_on_when_its_client_leaves() {
     let server = Server::start().await;
     let path = "/operator/v1/tenants/ky04/reconcile";
-    {
-        let answer = server.call(Method::POST, path, "", "");
-        tokio::select! {
-            _ = answer => panic!("it waits"),
-            () = server.fake.began.notified() => {}
-        }
+    let mut client = server.connect().await;
+    let head = format!("POST {path} HTTP/1.1\r\nhost: operator\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    server.fake.began.notified().await;
+    drop(client);
+    // One thread runs all: the server sees the end before this goes on.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
     }
     server.fake.go_on.notify_one();
-    server.fake.ended.notified().await;
+    let ended = server.fake.ended.notified();
+    tokio::time::timeout(Duration::from_secs(10), ended)
+        .await
+        .expect("it went on");
     server.fake.go_on.notify_one();
     let answer = server.call(Method::POST, path, "", "").await;
     assert_eq!(answer.json()["metadata"]["name"], "ky04");
