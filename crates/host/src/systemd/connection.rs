@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use zbus::message::{Message, Type};
 use zbus::{Connection, MessageStream, Variant};
 
@@ -23,9 +23,14 @@ use super::{CALL_TIMEOUT, DESTINATION, MANAGER, PATH, UnitEvent};
 const QUEUE: usize = 4096;
 /// Slow subscribers miss events and must look at everything.
 const EVENTS: usize = 8192;
+/// dbus-daemon allows a connection 128 calls without an answer; some are left
+/// for this task's own.
+const MAX_PENDING: usize = 96;
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-const RULES: [&str; 2] = [
+const RULES: [&str; 3] = [
+    "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',\
+     member='NameOwnerChanged',arg0='org.freedesktop.systemd1'",
     "type='signal',sender='org.freedesktop.systemd1',\
      interface='org.freedesktop.systemd1.Manager',path='/org/freedesktop/systemd1'",
     "type='signal',sender='org.freedesktop.systemd1',\
@@ -44,6 +49,8 @@ pub(super) struct Shared {
     connection: Mutex<Option<Connection>>,
     cache: Mutex<Cache>,
     pub(super) jobs: Jobs,
+    /// Calls that may be sent now.
+    pub(super) pending: Semaphore,
     pub(super) listed: watch::Sender<bool>,
     pub(super) events: broadcast::Sender<UnitEvent>,
 }
@@ -54,6 +61,7 @@ impl Default for Shared {
             connection: Mutex::default(),
             cache: Mutex::default(),
             jobs: Jobs::default(),
+            pending: Semaphore::new(MAX_PENDING),
             listed: watch::Sender::new(false),
             events: broadcast::Sender::new(EVENTS),
         }
@@ -153,8 +161,8 @@ async fn connect() -> zbus::Result<(Connection, MessageStream)> {
 struct Listing {
     /// Whether it lists all units.
     all: bool,
-    /// The units that appeared and have no known state before it.
-    names: Vec<String>,
+    /// Units that appeared: the signal does not say in which state.
+    names: BTreeSet<String>,
     /// Who asked.
     waiting: Vec<oneshot::Sender<()>>,
     /// Jobs of these units that ended: path and result. Their ends are told
@@ -169,9 +177,11 @@ const MAX_NAMES: usize = 32;
 struct Reader {
     shared: Arc<Shared>,
     connection: Connection,
-    listings: HashMap<NonZeroU32, Listing>,
-    /// Units that appeared: the signal does not say in which state.
-    appeared: BTreeSet<String>,
+    /// The listing that is under way and its call's serial number; one at a
+    /// time, so that a slow systemd gets few and large ones.
+    current: Option<(NonZeroU32, Listing)>,
+    /// What the next one is for.
+    next: Listing,
 }
 
 impl Reader {
@@ -179,8 +189,8 @@ impl Reader {
         Self {
             shared,
             connection,
-            listings: HashMap::new(),
-            appeared: BTreeSet::new(),
+            current: None,
+            next: Listing::default(),
         }
     }
 
@@ -189,35 +199,26 @@ impl Reader {
         mut stream: MessageStream,
         commands: &mut mpsc::UnboundedReceiver<Command>,
     ) -> Ended {
-        if let Err(error) = self
-            .list(Listing {
-                all: true,
-                ..Listing::default()
-            })
-            .await
-        {
-            return Ended::Broken(error.to_string());
-        }
+        self.next.all = true;
         loop {
             let result = tokio::select! {
                 biased;
                 message = stream.next() => match message {
-                    Some(Ok(message)) => self.take_in(&message).await,
+                    Some(Ok(message)) => self.take_in(&message),
                     Some(Err(error)) => Err(error),
                     None => return Ended::Broken("the connection was closed".to_owned()),
                 },
                 command = commands.recv() => match command {
                     Some(Command::Relist(done)) => {
-                        let waiting = vec![done];
-                        self.list(Listing { all: true, waiting, ..Listing::default() }).await
+                        self.next.all = true;
+                        self.next.waiting.push(done);
+                        Ok(())
                     }
                     None => return Ended::Unused,
                 },
                 // Only when the stream has nothing more: many that appeared
                 // together are asked for together.
-                () = std::future::ready(()), if !self.appeared.is_empty() => {
-                    self.list(Listing::default()).await
-                }
+                () = std::future::ready(()), if self.wants_listing() => self.list().await,
             };
             if let Err(error) = result {
                 return Ended::Broken(error.to_string());
@@ -225,28 +226,34 @@ impl Reader {
         }
     }
 
-    async fn take_in(&mut self, message: &Message) -> zbus::Result<()> {
+    fn take_in(&mut self, message: &Message) -> zbus::Result<()> {
         match message.message_type() {
             Type::MethodReturn => {
-                let header = message.header();
-                let listing = header.reply_serial().and_then(|n| self.listings.remove(&n));
-                if let Some(listing) = listing {
+                if self.is_of_listing(message)
+                    && let Some((_, listing)) = self.current.take()
+                {
                     self.listed(listing, message.body().deserialize()?);
                 }
                 Ok(())
             }
-            Type::Error => match message.header().reply_serial() {
-                Some(serial) if self.listings.contains_key(&serial) => Err(message.clone().into()),
-                _ => Ok(()),
-            },
-            Type::Signal => self.signal(message).await,
-            Type::MethodCall => Ok(()),
+            Type::Error if self.is_of_listing(message) => Err(message.clone().into()),
+            Type::Signal => self.signal(message),
+            Type::Error | Type::MethodCall => Ok(()),
         }
     }
 
-    /// Asks for a listing; the answer comes with the stream.
-    async fn list(&mut self, mut listing: Listing) -> zbus::Result<()> {
-        listing.names.extend(std::mem::take(&mut self.appeared));
+    fn is_of_listing(&self, message: &Message) -> bool {
+        let current = self.current.as_ref().map(|(serial, _)| *serial);
+        current.is_some() && message.header().reply_serial() == current
+    }
+
+    fn wants_listing(&self) -> bool {
+        self.current.is_none() && (self.next.all || !self.next.names.is_empty())
+    }
+
+    /// Asks for the next listing; the answer comes with the stream.
+    async fn list(&mut self) -> zbus::Result<()> {
+        let mut listing = std::mem::take(&mut self.next);
         listing.all |= listing.names.len() > MAX_NAMES;
         let method = if listing.all {
             "ListUnits"
@@ -260,15 +267,16 @@ impl Reader {
             call.build(&())?
         } else {
             let states: [&str; 0] = [];
-            call.build(&(states.as_slice(), &listing.names))?
+            let names: Vec<&str> = listing.names.iter().map(String::as_str).collect();
+            call.build(&(states.as_slice(), names))?
         };
         let serial = message.primary_header().serial_num();
-        self.listings.insert(serial, listing);
+        self.current = Some((serial, listing));
         self.connection.send(&message).await
     }
 
     fn listed(&mut self, listing: Listing, rows: Vec<Row>) {
-        let mut changed = listing.names;
+        let mut changed: Vec<String> = listing.names.into_iter().collect();
         if listing.all {
             changed.extend(self.shared.cache().replace(rows));
         } else {
@@ -292,26 +300,16 @@ impl Reader {
 
     /// The end of a job. If its unit's state is not known yet, the end is told
     /// together with it.
-    async fn job_removed(&mut self, unit: &str, path: &str, result: &str) -> zbus::Result<()> {
-        let job = (path.to_owned(), result.to_owned());
-        if self.appeared.contains(unit) {
-            let jobs = vec![job];
-            return self
-                .list(Listing {
-                    jobs,
-                    ..Listing::default()
-                })
-                .await;
-        }
-        let asked = |listing: &&mut Listing| listing.names.iter().any(|name| name == unit);
-        match self.listings.values_mut().find(asked) {
-            Some(listing) => listing.jobs.push(job),
+    fn job_removed(&mut self, unit: &str, path: &str, result: &str) {
+        let current = self.current.as_mut().map(|(_, listing)| listing);
+        let mut listings = std::iter::once(&mut self.next).chain(current);
+        match listings.find(|listing| listing.names.contains(unit)) {
+            Some(listing) => listing.jobs.push((path.to_owned(), result.to_owned())),
             None => self.shared.jobs.finish(path, result),
         }
-        Ok(())
     }
 
-    async fn signal(&mut self, message: &Message) -> zbus::Result<()> {
+    fn signal(&mut self, message: &Message) -> zbus::Result<()> {
         let header = message.header();
         let body = message.body();
         let member = header.member().map_or("", |member| member.as_str());
@@ -330,30 +328,30 @@ impl Reader {
             "JobRemoved" => {
                 let (_, path, unit, result): (u32, zbus::ObjectPath<'_>, &str, &str) =
                     body.deserialize()?;
-                self.job_removed(unit, path.as_str(), result).await?;
+                self.job_removed(unit, path.as_str(), result);
             }
             "UnitNew" => {
                 let (name, _): (&str, zbus::ObjectPath<'_>) = body.deserialize()?;
                 if name.ends_with(".service") {
-                    self.appeared.insert(name.to_owned());
+                    self.next.names.insert(name.to_owned());
                 }
             }
             "UnitRemoved" => {
                 let (name, _): (&str, zbus::ObjectPath<'_>) = body.deserialize()?;
-                self.appeared.remove(name);
                 let was_there = self.shared.cache().remove(name);
                 if was_there {
                     self.shared.tell(UnitEvent::Changed(name.to_owned()));
                 }
             }
+            // systemd executed itself again and may have lost the subscription.
+            "NameOwnerChanged" => {
+                let error = "systemd connected to the bus anew".to_owned();
+                return Err(zbus::Error::Failure(error));
+            }
             "Reloading" => {
                 let begins: bool = body.deserialize()?;
                 if !begins {
-                    self.list(Listing {
-                        all: true,
-                        ..Listing::default()
-                    })
-                    .await?;
+                    self.next.all = true;
                 }
             }
             _ => {}

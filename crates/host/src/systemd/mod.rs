@@ -265,6 +265,8 @@ impl Systemd {
         B: serde::Serialize + zbus::DynamicType,
     {
         let connection = self.shared.connection().ok_or(SystemdError::Disconnected)?;
+        let pending = self.shared.pending.acquire().await;
+        let _pending = pending.map_err(|_| SystemdError::Disconnected)?;
         let call = connection.call_method(Some(DESTINATION), PATH, Some(MANAGER), method, body);
         within(CALL_TIMEOUT, method, async {
             call.await.map_err(|error| refusal(method, error))
@@ -299,6 +301,7 @@ fn refusal(method: &'static str, error: zbus::Error) -> SystemdError {
             zbus::fdo::Error::ServiceUnknown(_)
             | zbus::fdo::Error::NameHasNoOwner(_)
             | zbus::fdo::Error::NoReply(_)
+            | zbus::fdo::Error::LimitsExceeded(_)
             | zbus::fdo::Error::Disconnected(_) => return SystemdError::Disconnected,
             error => ("org.freedesktop.DBus.Error".to_owned(), error.to_string()),
         },
