@@ -12,6 +12,7 @@ pub mod health;
 mod host;
 pub mod nginx;
 pub mod releases;
+mod retry;
 pub mod sockets;
 pub mod sysctl;
 mod system;

@@ -212,13 +212,19 @@ fn a_lost_connection_comes_back_with_a_new_listing() {
             tokio::time::timeout(SECONDS, relisted).await.unwrap();
             assert!(systemd.unit("a.service").unwrap().is_failed());
             systemd.reset_failed("a.service").await.unwrap();
-            assert!(
-                systemd
-                    .start("a.service", JOB_TIMEOUT)
-                    .await
-                    .unwrap()
-                    .is_done()
-            );
+            let result = systemd.start("a.service", JOB_TIMEOUT).await.unwrap();
+            assert!(result.is_done());
+            // A systemd that is upgraded in place keeps its units and may
+            // forget who listens.
+            sh("systemctl daemon-reexec");
+            let relisted = async { while events.recv().await.unwrap() != UnitEvent::Relisted {} };
+            tokio::time::timeout(SECONDS, relisted).await.unwrap();
+            sh("systemctl stop a.service");
+            let stopped = || {
+                let state = systemd.unit("a.service");
+                !state.is_some_and(|state| state.is_active())
+            };
+            until(&systemd, "the stop", stopped).await;
         },
     );
 }
@@ -284,6 +290,11 @@ fn nginx_serves_what_it_accepts_and_a_bad_site_hurts_nobody_else() {
             answers("c", "c1").await;
             let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
             assert!(!mounts.contains("/etc/nginx/conf.d"), "{mounts}");
+            // Rejected again, it costs no reload.
+            let reloads = || sh("journalctl -u nginx -o cat | grep -c '^Reloaded' || true");
+            let before = reloads();
+            nginx.submit(site("a", "nonsense;")).await.unwrap_err();
+            assert_eq!(reloads(), before);
             // A live site that broke is set aside for the others.
             let broken = site("b", "nonsense;").content.unwrap();
             std::fs::write("/etc/nginx/conf.d/cb-b.conf", broken).unwrap();

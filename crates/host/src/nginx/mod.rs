@@ -21,9 +21,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cb_core::mark::Owner;
-use cb_runtime::{CoalesceConfig, Coalescer};
+use cb_runtime::{CoalesceConfig, Coalescer, Ticket};
 
 use crate::files::{self, FileCache, FileError, FileSpec, chain};
+use crate::retry::Retry;
 use crate::systemd::Systemd;
 use offender::Overlay;
 pub use ports::ReferencedPorts;
@@ -120,6 +121,7 @@ type Outcome = Arc<BTreeMap<String, SiteError>>;
 pub struct Nginx {
     batch: Coalescer<Option<SiteChange>, Outcome>,
     marker: PathBuf,
+    retry: Retry,
 }
 
 impl Nginx {
@@ -140,7 +142,12 @@ impl Nginx {
             let worker = Arc::clone(&worker);
             async move { Arc::new(worker.run(changes).await) }
         });
-        Self { batch, marker }
+        let retry = Retry::default();
+        Self {
+            batch,
+            marker,
+            retry,
+        }
     }
 
     /// Applies a change together with all others that are asked for at the same
@@ -164,15 +171,33 @@ impl Nginx {
         self.wait(self.batch.submit(None), "").await
     }
 
-    async fn wait(&self, ticket: cb_runtime::Ticket<Outcome>, name: &str) -> Result<(), SiteError> {
-        let outcome = ticket.await.map_err(|error| SiteError::System {
-            message: error.to_string(),
-            no_space: false,
-        })?;
-        match outcome.get(name) {
-            Some(error) => Err(error.clone()),
-            None => Ok(()),
+    async fn wait(&self, ticket: Ticket<Outcome>, name: &str) -> Result<(), SiteError> {
+        let answer = result(ticket, name).await;
+        if let Err(SiteError::Reload { .. }) = answer {
+            // The file is as it should be, so no plan will ask again.
+            let (batch, marker) = (self.batch.clone(), self.marker.clone());
+            self.retry.until_ok(move || {
+                let owed = marker.exists().then(|| batch.submit(None));
+                async move {
+                    match owed {
+                        Some(ticket) => result(ticket, "").await.is_ok(),
+                        None => true,
+                    }
+                }
+            });
         }
+        answer
+    }
+}
+
+async fn result(ticket: Ticket<Outcome>, name: &str) -> Result<(), SiteError> {
+    let outcome = ticket.await.map_err(|error| SiteError::System {
+        message: error.to_string(),
+        no_space: false,
+    })?;
+    match outcome.get(name) {
+        Some(error) => Err(error.clone()),
+        None => Ok(()),
     }
 }
 
@@ -236,6 +261,11 @@ impl Worker {
         let judged = offender::judge(&self.tester, &own, changes).await?;
         for (name, message) in judged.rejected {
             errors.insert(name, SiteError::Rejected { message });
+        }
+        // A site that is rejected again and again costs no reload.
+        let nothing = judged.accepted.is_empty() && judged.set_aside.is_empty();
+        if nothing && !self.marker.exists() {
+            return Ok(());
         }
         files::ensure_dir(parent(&self.marker), FileSpec::own(0o700))?;
         files::write(&self.marker, b"", FileSpec::own(0o600))?;

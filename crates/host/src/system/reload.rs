@@ -10,12 +10,14 @@ use cb_runtime::{CoalesceConfig, Coalescer};
 
 use crate::ActionError;
 use crate::files::{self, FileError, FileSpec};
+use crate::retry::Retry;
 use crate::systemd::Systemd;
 
 #[derive(Debug)]
 pub(super) struct UnitReload {
     batch: Coalescer<(), Result<(), ActionError>>,
     marker: Arc<Marker>,
+    retry: Retry,
 }
 
 #[derive(Debug)]
@@ -65,7 +67,12 @@ impl UnitReload {
                 Ok(())
             }
         });
-        Self { batch, marker }
+        let retry = Retry::default();
+        Self {
+            batch,
+            marker,
+            retry,
+        }
     }
 
     /// To be called before a unit file is changed; may block.
@@ -76,14 +83,28 @@ impl UnitReload {
 
     /// Has systemd read the unit files, together with all who ask now.
     pub(super) async fn reload(&self) -> Result<(), ActionError> {
-        match self.batch.submit(()).await {
+        let result = match self.batch.submit(()).await {
             Ok(result) => result,
             Err(error) => Err(ActionError {
                 reason: "Failed",
                 message: error.to_string(),
                 transient: true,
             }),
+        };
+        if result.is_err() {
+            // The files are as they should be, so no plan will ask again.
+            let (batch, marker) = (self.batch.clone(), Arc::clone(&self.marker));
+            self.retry.until_ok(move || {
+                let owed = marker.path.exists().then(|| batch.submit(()));
+                async move {
+                    match owed {
+                        Some(ticket) => matches!(ticket.await, Ok(Ok(()))),
+                        None => true,
+                    }
+                }
+            });
         }
+        result
     }
 
     /// Does the reload that a killed process owed, if it did.
