@@ -17,7 +17,10 @@ impl<'a> Layout<'a> {
     /// The layout of this host.
     #[must_use]
     pub fn new(host: &'a HostSpec) -> Self {
-        Self { paths: &host.paths, sites: host.nginx.sites.as_str() }
+        Self {
+            paths: &host.paths,
+            sites: host.nginx.sites.as_str(),
+        }
     }
 
     fn state(&self, part: &str) -> PathBuf {
@@ -51,7 +54,9 @@ impl<'a> Layout<'a> {
     /// The shared, immutable folder of a release.
     #[must_use]
     pub fn release(&self, application: &ObjectName, version: &Version) -> PathBuf {
-        self.releases().join(application.as_str()).join(version.as_str())
+        self.releases()
+            .join(application.as_str())
+            .join(version.as_str())
     }
 
     /// The tenant's data folder: owned by root, so that the tenant cannot

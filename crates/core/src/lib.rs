@@ -12,6 +12,14 @@
 //! same plan, so `cbctl diff` and the operator cannot disagree. A check of the
 //! dependency tree (`cargo xtask test`) holds this.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests set files up and look at them"
+    )
+)]
+
 pub mod admission;
 pub mod api;
 pub mod desired;

@@ -18,10 +18,10 @@ use cb_core::manifest::{AnyObject, Diagnostic, File, parse};
 use cb_core::types::{ObjectName, TenantName};
 use cb_host::files::{self, FileSpec, chain};
 
+use crate::api::object;
 use crate::api::{
     Backend, Cause, Outcome, PlanRequest, PlanResponse, Put, PutMode, PutResult, Refusal,
 };
-use crate::api::object;
 use crate::controller::Reason;
 use crate::daemon::Daemon;
 use crate::state::{ApplicationRecord, PublishedTenant, State};
@@ -41,7 +41,11 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
     }
 
     fn ready(&self) -> Result<(), String> {
-        if self.is_ready() { Ok(()) } else { Err("the manifests were not read yet".into()) }
+        if self.is_ready() {
+            Ok(())
+        } else {
+            Err("the manifests were not read yet".into())
+        }
     }
 
     async fn put(&self, put: Put) -> Result<PutResult, Refusal> {
@@ -51,7 +55,10 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
         if object.kind() != put.kind || object.name() != put.name {
             return Err(Refusal::BadRequest(format!(
                 "the text is {} `{}`, but the request is for {} `{}`",
-                object.kind(), object.name(), put.kind, put.name
+                object.kind(),
+                object.name(),
+                put.kind,
+                put.name
             )));
         }
         let manifests = self.catalog.manifests();
@@ -61,26 +68,39 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
         }
         let outcome = match &target.current {
             None => Outcome::Created,
-            Some(current) if *current == object && !self.is_refused(put.kind, &put.name) => Outcome::Unchanged,
+            Some(current) if *current == object && !self.is_refused(put.kind, &put.name) => {
+                Outcome::Unchanged
+            }
             Some(_) => Outcome::Configured,
         };
         if outcome == Outcome::Unchanged {
-            return Ok(PutResult { outcome, object: self.published(&object, &target.path) });
+            return Ok(PutResult {
+                outcome,
+                object: self.published(&object, &target.path),
+            });
         }
         self.admissible(&target, &file, &object)?;
         if !put.dry_run {
             self.write_manifest(&target, put.text).await?;
             self.look_at_manifests().await;
         }
-        Ok(PutResult { outcome, object: self.published(&object, &target.path) })
+        Ok(PutResult {
+            outcome,
+            object: self.published(&object, &target.path),
+        })
     }
 
     async fn delete(&self, kind: Kind, name: &str, dry_run: bool) -> Result<(), Refusal> {
         let _turn = self.writing.lock().await;
         let manifests = self.catalog.manifests();
         let target = find(&manifests, kind, name)?;
-        let tenant = name.parse::<TenantName>().ok().filter(|_| kind == Kind::Tenant);
-        let known = tenant.as_ref().is_some_and(|t| self.state().tenants().get(t).is_some());
+        let tenant = name
+            .parse::<TenantName>()
+            .ok()
+            .filter(|_| kind == Kind::Tenant);
+        let known = tenant
+            .as_ref()
+            .is_some_and(|t| self.state().tenants().get(t).is_some());
         if target.current.is_none() && !target.refused && !known {
             return Err(Refusal::NotFound);
         }
@@ -93,13 +113,18 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
         if target.current.is_some() || target.refused {
             let path = self.manifests.join(&target.path);
             let removed = tokio::task::spawn_blocking(move || files::remove(&path)).await;
-            removed.map_err(internal)?.map_err(|error| Refusal::Internal(chain(&error)))?;
+            removed
+                .map_err(internal)?
+                .map_err(|error| Refusal::Internal(chain(&error)))?;
         }
         // The reading without the file is judged first: an older one that
         // still has it must not bring the tenant back.
         self.look_at_manifests().await;
         if let Some(tenant) = tenant.filter(|_| known) {
-            self.catalog.delete(&tenant).await.map_err(|error| Refusal::Internal(error.to_string()))?;
+            self.catalog
+                .delete(&tenant)
+                .await
+                .map_err(|error| Refusal::Internal(error.to_string()))?;
             self.controller.changed(tenant, Reason::Manifest);
         }
         Ok(())
@@ -119,21 +144,33 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
         let wait = async {
             loop {
                 match ended.recv().await {
-                    Ok(pass) if pass.tenant == name && pass.reasons.contains(&Reason::Requested) => return,
+                    Ok(pass)
+                        if pass.tenant == name && pass.reasons.contains(&Reason::Requested) =>
+                    {
+                        return;
+                    }
                     // Others, or too many at once: ours may be among the lost.
                     Ok(_) => {}
                     Err(_) => return,
                 }
             }
         };
-        let late = |_| Refusal::Unavailable(format!("the pass did not end within {} s", PASS_TIMEOUT.as_secs()));
+        let late = |_| {
+            Refusal::Unavailable(format!(
+                "the pass did not end within {} s",
+                PASS_TIMEOUT.as_secs()
+            ))
+        };
         tokio::time::timeout(PASS_TIMEOUT, wait).await.map_err(late)
     }
 }
 
 impl<H: cb_host::Host + 'static> Daemon<H> {
     fn is_refused(&self, kind: Kind, name: &str) -> bool {
-        let name = name.parse::<TenantName>().ok().filter(|_| kind == Kind::Tenant);
+        let name = name
+            .parse::<TenantName>()
+            .ok()
+            .filter(|_| kind == Kind::Tenant);
         name.is_some_and(|name| !self.state().refused(&name).is_empty())
     }
 
@@ -155,16 +192,26 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
                     },
                     |known| PublishedTenant::clone(&known.value),
                 );
-                shown.tenant = Tenant { status: shown.tenant.status, ..Tenant::clone(tenant) };
+                shown.tenant = Tenant {
+                    status: shown.tenant.status,
+                    ..Tenant::clone(tenant)
+                };
                 object::tenant(&shown, revision)
             }
             AnyObject::Application(application) => {
-                let known = state.published_applications().get(&application.metadata.name);
+                let known = state
+                    .published_applications()
+                    .get(&application.metadata.name);
                 let revision = known.as_ref().map_or(0, |known| known.revision);
                 let generation = known.as_ref().map_or(1, |known| known.value.generation);
                 let created = known.and_then(|known| known.value.created.clone());
                 let application = Application::clone(application);
-                let record = ApplicationRecord { application, file: file.to_owned(), generation, created };
+                let record = ApplicationRecord {
+                    application,
+                    file: file.to_owned(),
+                    generation,
+                    created,
+                };
                 object::application(&record, revision)
             }
             AnyObject::Host(host) => object::host(host, 0),
@@ -176,12 +223,14 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         let changes = BTreeMap::from([(target.path.clone(), Some(file.clone()))]);
         let (_, admission) = self.catalog.preview(changes, self.now_ms());
         let refused = match object {
-            AnyObject::Tenant(tenant) => {
-                admission.tenants.get(&tenant.metadata.name).map(|verdict| &verdict.refused)
-            }
-            AnyObject::Application(application) => {
-                admission.applications.get(&application.metadata.name).map(|verdict| &verdict.refused)
-            }
+            AnyObject::Tenant(tenant) => admission
+                .tenants
+                .get(&tenant.metadata.name)
+                .map(|verdict| &verdict.refused),
+            AnyObject::Application(application) => admission
+                .applications
+                .get(&application.metadata.name)
+                .map(|verdict| &verdict.refused),
             AnyObject::Host(_) => None,
         };
         match refused {
@@ -197,19 +246,25 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             let before = std::fs::symlink_metadata(&path);
             let spec = match &before {
                 Ok(_) if !replace => {
-                    let message = format!("{} exists and is something else; move it away", path.display());
+                    let message = format!(
+                        "{} exists and is something else; move it away",
+                        path.display()
+                    );
                     return Err(Refusal::Conflict(message));
                 }
                 Ok(before) => same_owner(before),
                 Err(_) => FileSpec::own(0o644),
             };
-            files::write(&path, text.as_bytes(), spec).map_err(|error| Refusal::Internal(chain(&error)))
+            files::write(&path, text.as_bytes(), spec)
+                .map_err(|error| Refusal::Internal(chain(&error)))
         };
         tokio::task::spawn_blocking(work).await.map_err(internal)?
     }
 
     fn unused(&self, application: &str) -> Result<(), Refusal> {
-        let Ok(application) = application.parse::<ObjectName>() else { return Err(Refusal::NotFound) };
+        let Ok(application) = application.parse::<ObjectName>() else {
+            return Err(Refusal::NotFound);
+        };
         let users: Vec<String> = self.state().with_records(|records| {
             let users = records.values().filter(|record| {
                 record.phase == cb_core::record::Phase::Active
@@ -229,7 +284,11 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
 
 fn same_owner(before: &std::fs::Metadata) -> FileSpec {
     use std::os::unix::fs::MetadataExt as _;
-    FileSpec { mode: before.mode() & 0o777, uid: before.uid(), gid: before.gid() }
+    FileSpec {
+        mode: before.mode() & 0o777,
+        uid: before.uid(),
+        gid: before.gid(),
+    }
 }
 
 fn only_object(file: &File) -> Result<AnyObject, Refusal> {
@@ -239,7 +298,10 @@ fn only_object(file: &File) -> Result<AnyObject, Refusal> {
     match file.documents.as_slice() {
         [document] => document.object.clone().ok_or_else(|| invalid(&file.errors)),
         documents => {
-            let message = format!("the text must have one object, but it has {}", documents.len());
+            let message = format!(
+                "the text must have one object, but it has {}",
+                documents.len()
+            );
             Err(Refusal::BadRequest(message))
         }
     }
@@ -253,7 +315,10 @@ fn invalid(diagnostics: &[Diagnostic]) -> Refusal {
     Refusal::Invalid(diagnostics.iter().map(cause).collect())
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err wants"
+)]
 fn internal(error: tokio::task::JoinError) -> Refusal {
     Refusal::Internal(error.to_string())
 }

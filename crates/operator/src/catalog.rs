@@ -27,13 +27,16 @@ pub struct ManifestFiles;
 
 impl Filter for ManifestFiles {
     fn file(&self, path: &Path) -> bool {
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            return false;
+        };
         let yaml = [".yaml", ".yml"].iter().any(|end| name.ends_with(end));
         yaml && !name.starts_with('.') && !name.ends_with(".status.yaml")
     }
 
     fn folder(&self, path: &Path) -> bool {
-        path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."))
+        path.file_name()
+            .is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."))
     }
 }
 
@@ -78,13 +81,25 @@ impl Catalog {
     /// A catalog that has read nothing yet.
     #[must_use]
     pub fn new(state: Arc<State>, host: Arc<Host>, status: Arc<StatusFiles>) -> Self {
-        Self { state, host, status, seen: Mutex::default(), turn: tokio::sync::Mutex::default() }
+        Self {
+            state,
+            host,
+            status,
+            seen: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The last reading, parsed.
     #[must_use]
     pub fn manifests(&self) -> Arc<Manifests> {
-        Arc::clone(&self.seen.lock().unwrap_or_else(PoisonError::into_inner).manifests)
+        Arc::clone(
+            &self
+                .seen
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .manifests,
+        )
     }
 
     /// Judges a reading and carries it out. One that is older than the last is
@@ -99,7 +114,9 @@ impl Catalog {
             seen.sequence = scan.sequence;
         }
         if let Some(problem) = &scan.problem {
-            self.report(BTreeSet::from([format!("the folder of manifests is not read in full: {problem}")]));
+            self.report(BTreeSet::from([format!(
+                "the folder of manifests is not read in full: {problem}"
+            )]));
         }
         let manifests = self.parse(scan);
         self.carry_out(&manifests, now).await
@@ -114,7 +131,11 @@ impl Catalog {
 
     /// What would come of the last reading with some files changed.
     #[must_use]
-    pub fn preview(&self, changes: BTreeMap<String, Option<File>>, now: u64) -> (Manifests, Admission) {
+    pub fn preview(
+        &self,
+        changes: BTreeMap<String, Option<File>>,
+        now: u64,
+    ) -> (Manifests, Admission) {
         let mut manifests = Manifests::clone(&self.manifests());
         for (path, file) in changes {
             match file {
@@ -122,7 +143,12 @@ impl Catalog {
                 None => drop(manifests.files.remove(&path)),
             }
         }
-        let missing = self.seen.lock().unwrap_or_else(PoisonError::into_inner).missing.clone();
+        let missing = self
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .missing
+            .clone();
         let admission = admit(&self.known(&missing), &manifests, &self.host, now);
         (manifests, admission)
     }
@@ -136,12 +162,17 @@ impl Catalog {
         let mut now_read = BTreeMap::new();
         for (path, content) in &scan.files {
             let path = path.to_string_lossy().into_owned();
-            let known = (read.get(&path) == Some(content)).then(|| before.files.get(&path)).flatten();
+            let known = (read.get(&path) == Some(content))
+                .then(|| before.files.get(&path))
+                .flatten();
             let file = known.cloned().unwrap_or_else(|| parse_read(&path, content));
             files.insert(path.clone(), file);
             now_read.insert(path, content.clone());
         }
-        let manifests = Arc::new(Manifests { complete: scan.complete, files });
+        let manifests = Arc::new(Manifests {
+            complete: scan.complete,
+            files,
+        });
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.manifests = Arc::clone(&manifests);
         seen.read = now_read;
@@ -163,23 +194,45 @@ impl Catalog {
         });
         let applications = self.state.applications().into_iter().map(|(name, record)| {
             let application = Arc::new(record.application);
-            (name, KnownApplication { application, file: record.file })
+            (
+                name,
+                KnownApplication {
+                    application,
+                    file: record.file,
+                },
+            )
         });
-        Known { tenants, applications: applications.collect() }
+        Known {
+            tenants,
+            applications: applications.collect(),
+        }
     }
 
     async fn carry_out(&self, manifests: &Manifests, now: u64) -> Taken {
-        let missing = self.seen.lock().unwrap_or_else(PoisonError::into_inner).missing.clone();
+        let missing = self
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .missing
+            .clone();
         let admission = admit(&self.known(&missing), manifests, &self.host, now);
-        let objects = manifests.files.iter().filter_map(|(path, file)| {
-            Some((path.clone(), file.as_ref().ok()?.documents.len()))
-        });
+        let objects = manifests
+            .files
+            .iter()
+            .filter_map(|(path, file)| Some((path.clone(), file.as_ref().ok()?.documents.len())));
         self.status.set_objects(objects.collect());
 
-        let mut taken = Taken { recheck_at: admission.recheck_at, ..Taken::default() };
+        let mut taken = Taken {
+            recheck_at: admission.recheck_at,
+            ..Taken::default()
+        };
         let mut failed = BTreeSet::new();
         for (name, verdict) in &admission.applications {
-            if let Decision::Accept { object, file, change } = &verdict.decision
+            if let Decision::Accept {
+                object,
+                file,
+                change,
+            } = &verdict.decision
                 && *change != Change::Same
             {
                 match self.accept_application(object, file).await {
@@ -195,9 +248,11 @@ impl Catalog {
         }
         for (name, verdict) in &admission.tenants {
             let result = match &verdict.decision {
-                Decision::Accept { object, file, change } if *change != Change::Same => {
-                    self.accept(object, file).await
-                }
+                Decision::Accept {
+                    object,
+                    file,
+                    change,
+                } if *change != Change::Same => self.accept(object, file).await,
                 Decision::NotPlaced { .. } => self.leave(name, Phase::Retaining).await,
                 Decision::Accept { .. } | Decision::Keep => continue,
             };
@@ -207,7 +262,10 @@ impl Catalog {
             }
         }
         for name in &admission.prune {
-            let policy = self.state.record(name).and_then(|record| record.tenant.spec.deletion_policy);
+            let policy = self
+                .state
+                .record(name)
+                .and_then(|record| record.tenant.spec.deletion_policy);
             let policy = policy.unwrap_or(self.host.spec.defaults.deletion_policy);
             tracing::info!(tenant = %name, "its manifest is gone; removing it ({policy:?})");
             match self.leave(name, policy.into()).await {
@@ -215,7 +273,11 @@ impl Catalog {
                 Err(error) => drop(failed.insert(format!("tenant {name}: {error}"))),
             }
         }
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).missing.clone_from(&admission.missing);
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .missing
+            .clone_from(&admission.missing);
         taken.touched = self.refusals(&admission);
         self.report_rest(&admission, failed).await;
         taken
@@ -224,7 +286,11 @@ impl Catalog {
     async fn accept(&self, tenant: &Arc<Tenant>, file: &str) -> anyhow::Result<()> {
         let name = &tenant.metadata.name;
         if self.state.record(name).is_some() {
-            self.state.update(name, |record| drop(record.accept(tenant, file))).await?;
+            self.state
+                .update(name, |record| {
+                    record.accept(tenant, file);
+                })
+                .await?;
         } else {
             let mut record = Record::new(Tenant::clone(tenant), file.to_owned());
             record.created = Some(crate::now());
@@ -234,7 +300,11 @@ impl Catalog {
         Ok(())
     }
 
-    async fn accept_application(&self, application: &Arc<Application>, file: &str) -> anyhow::Result<()> {
+    async fn accept_application(
+        &self,
+        application: &Arc<Application>,
+        file: &str,
+    ) -> anyhow::Result<()> {
         let name = &application.metadata.name;
         let before = self.state.application(name);
         let generation = match &before {
@@ -242,17 +312,25 @@ impl Catalog {
             Some(before) if before.application.spec == application.spec => before.generation,
             Some(before) => before.generation + 1,
         };
-        let created = before.and_then(|before| before.created).unwrap_or_else(crate::now);
+        let created = before
+            .and_then(|before| before.created)
+            .unwrap_or_else(crate::now);
         let application = Application::clone(application);
-        let record =
-            ApplicationRecord { application, file: file.to_owned(), generation, created: Some(created) };
+        let record = ApplicationRecord {
+            application,
+            file: file.to_owned(),
+            generation,
+            created: Some(created),
+        };
         self.state.insert_application(record).await?;
         Ok(())
     }
 
     fn users_of(&self, application: &ObjectName) -> Vec<TenantName> {
         self.state.with_records(|records| {
-            let users = records.values().filter(|r| r.tenant.spec.application == *application);
+            let users = records
+                .values()
+                .filter(|r| r.tenant.spec.application == *application);
             users.map(|record| record.name().clone()).collect()
         })
     }
@@ -273,13 +351,25 @@ impl Catalog {
     /// # Errors
     /// The record cannot be written.
     pub async fn delete(&self, name: &TenantName) -> anyhow::Result<()> {
-        let policy = self.state.record(name).and_then(|record| record.tenant.spec.deletion_policy);
-        self.leave(name, policy.unwrap_or(self.host.spec.defaults.deletion_policy).into()).await
+        let policy = self
+            .state
+            .record(name)
+            .and_then(|record| record.tenant.spec.deletion_policy);
+        self.leave(
+            name,
+            policy
+                .unwrap_or(self.host.spec.defaults.deletion_policy)
+                .into(),
+        )
+        .await
     }
 
     /// Notes why tenants' newest manifests do not take effect.
     fn refusals(&self, admission: &Admission) -> BTreeSet<TenantName> {
-        let refused = admission.tenants.iter().filter(|(_, verdict)| !verdict.refused.is_empty());
+        let refused = admission
+            .tenants
+            .iter()
+            .filter(|(_, verdict)| !verdict.refused.is_empty());
         let refused = refused.map(|(name, verdict)| (name.clone(), lines(&verdict.refused)));
         self.state.set_refused(refused.collect())
     }
@@ -303,7 +393,11 @@ impl Catalog {
         self.report(words);
         let mut refused = BTreeMap::new();
         for (file, diagnostics) in &admission.files {
-            let name = Path::new(file).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let name = Path::new(file)
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             refused.insert(name, (file.clone(), lines(diagnostics).join("; ")));
         }
         for (name, verdict) in &admission.tenants {
@@ -317,18 +411,27 @@ impl Catalog {
         for (name, (file, message)) in &refused {
             self.status.write_refused(name, file, message).await;
         }
-        let files = refused.into_iter().map(|(name, (file, _))| (name, file)).collect();
+        let files = refused
+            .into_iter()
+            .map(|(name, (file, _))| (name, file))
+            .collect();
         let before = {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut seen.refused, files)
         };
         let gone: Vec<_> = {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            before.into_iter().filter(|(name, _)| !seen.refused.contains_key(name)).collect()
+            before
+                .into_iter()
+                .filter(|(name, _)| !seen.refused.contains_key(name))
+                .collect()
         };
         for (name, file) in gone {
             // A tenant that was accepted now has a status of its own.
-            if self.state.with_records(|records| !records.contains_key(name.as_str())) {
+            if self
+                .state
+                .with_records(|records| !records.contains_key(name.as_str()))
+            {
                 self.status.remove_named(&name, &file).await;
             }
         }
@@ -346,9 +449,10 @@ impl Catalog {
 fn parse_read(path: &str, read: &FileRead) -> Result<File, String> {
     match read {
         FileRead::Content(content) => Ok(parse(path, content)),
-        FileRead::TooLarge { size } => {
-            Err(format!("has {size} bytes; a manifest has at most {}", cb_core::yaml::MAX_BYTES))
-        }
+        FileRead::TooLarge { size } => Err(format!(
+            "has {size} bytes; a manifest has at most {}",
+            cb_core::yaml::MAX_BYTES
+        )),
         FileRead::Failed(problem) => Err(problem.to_string()),
     }
 }

@@ -11,8 +11,8 @@ use cb_core::api::Host;
 use cb_core::layout::Layout;
 use cb_core::manifest::{AnyObject, parse};
 use cb_core::record::Phase;
-use cb_host::files::{self, FileCache, FileSpec};
 use cb_host::SystemHost;
+use cb_host::files::{self, FileCache, FileSpec};
 use cb_runtime::{FolderConfig, FolderWatcher};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,7 +51,10 @@ struct Arguments {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     logging::start(Some(&arguments.log));
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!("cannot start: {error}");
@@ -85,23 +88,32 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for broken in &loaded.broken {
         tracing::error!("a record is broken and was set aside as .broken: {broken}");
     }
-    let state = Arc::new(State::new(Arc::new(records), loaded.records, loaded.applications));
+    let state = Arc::new(State::new(
+        Arc::new(records),
+        loaded.records,
+        loaded.applications,
+    ));
     let recovered = recover::ports(Path::new(paths.units.as_str()))
         .with_context(|| format!("cannot read the units in {}", paths.units))?;
     let ledger = Arc::new(state.with_records(|records| Ledger::new(records, recovered)));
 
-    let (host, mut host_events) = SystemHost::start(&spec).await?;
-    let host = Arc::new(host);
+    let host = Arc::new(SystemHost::start(&spec.spec).await?);
     let manifests = real_folder(paths.manifests.as_str());
     let sink = Arc::new(StatusFiles::new(manifests.clone()));
     for name in state.names() {
-        if let Some(record) = state.record(&name).filter(|record| record.phase != Phase::Retained)
+        if let Some(record) = state
+            .record(&name)
+            .filter(|record| record.phase != Phase::Retained)
             && let Some(status) = sink.read(&name, &record.file)
         {
             state.set_status(&name, status);
         }
     }
-    let catalog = Arc::new(Catalog::new(Arc::clone(&state), Arc::clone(&spec), Arc::clone(&sink)));
+    let catalog = Arc::new(Catalog::new(
+        Arc::clone(&state),
+        Arc::clone(&spec),
+        Arc::clone(&sink),
+    ));
     let engine = Arc::new(Engine {
         host: Arc::clone(&host),
         spec: Arc::clone(&spec),
@@ -121,32 +133,37 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
-    tasks.spawn({
-        let stop = stop.clone();
-        async move {
-            while let Some(event) = stop.run_until_cancelled(host_events.recv()).await.flatten() {
-                if sender.send(event).is_err() {
-                    break;
-                }
-            }
-        }
-    });
+    host.forward_events(sender);
     let (folder, scans) = FolderWatcher::spawn(FolderConfig::new(&manifests, ManifestFiles));
     let resync = Duration::from_secs(spec.spec.resync.period_seconds.into());
-    let sources = Sources { scans, events, resync };
+    let sources = Sources {
+        scans,
+        events,
+        resync,
+    };
     let daemon = Daemon::start(engine, catalog, folder, manifests, sources, (&tasks, &stop));
     // What was interrupted goes on.
-    daemon.controller.add_all(daemon.engine.state.names(), crate::controller::Reason::Resync);
+    daemon.controller.add_all(
+        daemon.engine.state.names(),
+        crate::controller::Reason::Resync,
+    );
     daemon.look_at_manifests().await;
     tasks.spawn(upkeep(host, resync, stop.clone()));
 
     let group = spec.spec.api.group.as_ref().map(AsRef::as_ref);
     let socket = api::Socket::bind(Path::new(paths.runtime.as_str()), group, &lock).await?;
     let shown = socket.path().display().to_string();
-    let server = tasks.spawn(api::serve(socket, Arc::clone(&daemon) as Arc<_>, stop.clone()));
+    let server = tasks.spawn(api::serve(
+        socket,
+        Arc::clone(&daemon) as Arc<_>,
+        stop.clone(),
+    ));
     tasks.spawn(watchdog(Arc::clone(&daemon), stop.clone()));
     notify(&[sd_notify::NotifyState::Ready]);
-    tracing::info!("ready: {} tenants, API on {shown}", daemon.engine.state.names().len());
+    tracing::info!(
+        "ready: {} tenants, API on {shown}",
+        daemon.engine.state.names().len()
+    );
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -166,16 +183,28 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 fn read_host(path: &Path) -> anyhow::Result<Host> {
     let content = FileCache::content(path).with_context(|| {
-        format!("cannot read the Host from {}; docs/operations.md shows one", path.display())
+        format!(
+            "cannot read the Host from {}; docs/operations.md shows one",
+            path.display()
+        )
     })?;
     let file = parse(&path.display().to_string(), &content);
     if !file.errors.is_empty() {
         let errors: Vec<String> = file.errors.iter().map(ToString::to_string).collect();
         bail!("{}", errors.join("\n"));
     }
-    match file.documents.iter().map(|document| &document.object).collect::<Vec<_>>().as_slice() {
+    match file
+        .documents
+        .iter()
+        .map(|document| &document.object)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
         [Some(AnyObject::Host(host))] => Ok(Host::clone(host)),
-        _ => bail!("{} must hold one object of kind Host and nothing else", path.display()),
+        _ => bail!(
+            "{} must hold one object of kind Host and nothing else",
+            path.display()
+        ),
     }
 }
 
@@ -184,7 +213,11 @@ async fn upkeep(host: Arc<SystemHost>, period: Duration, stop: CancellationToken
     let mut said = None;
     let mut timer = tokio::time::interval(period);
     while stop.run_until_cancelled(timer.tick()).await.is_some() {
-        let trouble = host.upkeep().await.err().map(|error| error.to_string());
+        let trouble = host
+            .reserve_ports()
+            .await
+            .err()
+            .map(|error| error.to_string());
         if trouble != said {
             match &trouble {
                 Some(trouble) => tracing::warn!("{trouble}"),
@@ -197,7 +230,9 @@ async fn upkeep(host: Arc<SystemHost>, period: Duration, stop: CancellationToken
 
 /// Tells systemd that the operator lives, as long as its state can be reached.
 async fn watchdog(daemon: Arc<Daemon<SystemHost>>, stop: CancellationToken) {
-    let Some(period) = sd_notify::watchdog_enabled() else { return };
+    let Some(period) = sd_notify::watchdog_enabled() else {
+        return;
+    };
     let mut timer = tokio::time::interval(period / 2);
     while stop.run_until_cancelled(timer.tick()).await.is_some() {
         let _ = daemon.engine.state.names();

@@ -51,7 +51,10 @@ impl<H: Host + 'static> Reconciler for Tenants<H> {
         let again = self.engine.pass(&key, &context.cancel).await;
         tracing::debug!(tenant = %key, reasons = ?context.reasons, took = ?started.elapsed(), ?again, "pass");
         // Nobody may be listening.
-        let _ = self.ended.send(Ended { tenant: key.clone(), reasons: context.reasons });
+        let _ = self.ended.send(Ended {
+            tenant: key.clone(),
+            reasons: context.reasons,
+        });
         match again {
             Again::OnChange => Action::Done,
             Again::After(delay) => Action::RequeueAfter(delay),

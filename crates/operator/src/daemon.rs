@@ -74,10 +74,17 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
     ) -> Arc<Self> {
         let (ended, _) = broadcast::channel(1024);
         let (gone, mut went) = mpsc::unbounded_channel();
-        let tenants = Tenants { engine: Arc::clone(&engine), ended: ended.clone(), gone };
+        let tenants = Tenants {
+            engine: Arc::clone(&engine),
+            ended: ended.clone(),
+            gone,
+        };
         let config = ControllerConfig {
             parallelism: PARALLELISM,
-            backoff: BackoffConfig { cap: MAX_BACKOFF, ..BackoffConfig::default() },
+            backoff: BackoffConfig {
+                cap: MAX_BACKOFF,
+                ..BackoffConfig::default()
+            },
             ..ControllerConfig::default()
         };
         let daemon = Arc::new(Self {
@@ -91,7 +98,11 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             ready: AtomicBool::new(false),
             started: Instant::now(),
         });
-        let Sources { mut scans, mut events, resync } = sources;
+        let Sources {
+            mut scans,
+            mut events,
+            resync,
+        } = sources;
         let run = |task: TaskFuture| {
             let stop = stop.clone();
             tasks.spawn(async move {
@@ -105,7 +116,11 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         run(Box::pin(async move {
             loop {
                 let scan = Arc::clone(&scans.borrow_and_update());
-                let recheck = if scan.sequence == 0 { None } else { of.take(&scan).await.recheck_at };
+                let recheck = if scan.sequence == 0 {
+                    None
+                } else {
+                    of.take(&scan).await.recheck_at
+                };
                 of.next_reading(&mut scans, recheck).await;
             }
         }));
@@ -129,7 +144,8 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             timer.tick().await;
             loop {
                 timer.tick().await;
-                of.controller.add_all(of.engine.state.names(), Reason::Resync);
+                of.controller
+                    .add_all(of.engine.state.names(), Reason::Resync);
             }
         }));
         daemon
@@ -184,7 +200,9 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
     fn wake(&self, event: &HostEvent) {
         let host = &self.engine.spec.spec;
         match events::tenants(event, host, &self.engine.state) {
-            Some(tenants) => tenants.into_iter().for_each(|name| self.controller.add(name, Reason::Event)),
+            Some(tenants) => tenants
+                .into_iter()
+                .for_each(|name| self.controller.add(name, Reason::Event)),
             // A connection that came back: back-offs of the outage are over.
             None => {
                 for name in self.engine.state.names() {
@@ -208,7 +226,10 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
     pub async fn shut_down(&self) {
         let report = self.controller.shutdown(SHUTDOWN).await;
         if report.aborted > 0 {
-            tracing::warn!("{} passes were dropped; they go on at the next start", report.aborted);
+            tracing::warn!(
+                "{} passes were dropped; they go on at the next start",
+                report.aborted
+            );
         }
         self.folder.stop();
     }

@@ -4,7 +4,7 @@
 //! event only wakes a pass, so one too many costs little and a lost one is
 //! made up for by the resync.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cb_core::api::HostSpec;
 use cb_core::types::TenantName;
@@ -18,7 +18,10 @@ use crate::state::State;
 ///
 /// # Errors
 /// The system has no watches left; the resync still sees every change.
-pub fn watch(host: &HostSpec, events: mpsc::UnboundedSender<HostEvent>) -> notify::Result<notify::RecommendedWatcher> {
+pub fn watch(
+    host: &HostSpec,
+    events: mpsc::UnboundedSender<HostEvent>,
+) -> notify::Result<notify::RecommendedWatcher> {
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let Ok(event) = event else {
             // The receiver is gone only when the operator stops.
@@ -64,9 +67,13 @@ pub fn tenants(event: &HostEvent, host: &HostSpec, state: &State) -> Option<Vec<
 
 /// `a-b-api.service` may be service `api` of `a-b` or `b-api` of `a`.
 fn of_unit(unit: &str, state: &State) -> Vec<TenantName> {
-    let Some(stem) = unit.strip_suffix(".service") else { return Vec::new() };
+    let Some(stem) = unit.strip_suffix(".service") else {
+        return Vec::new();
+    };
     state.with_records(|records| {
-        let splits = stem.match_indices('-').map(|(at, _)| (&stem[..at], &stem[at + 1..]));
+        let splits = stem
+            .match_indices('-')
+            .map(|(at, _)| (&stem[..at], &stem[at + 1..]));
         let owners = splits.filter_map(|(tenant, service)| {
             let (name, record) = records.get_key_value(tenant)?;
             let known = record.ports.by_service.contains_key(service);
@@ -76,19 +83,26 @@ fn of_unit(unit: &str, state: &State) -> Vec<TenantName> {
     })
 }
 
-fn of_path(path: &PathBuf, host: &HostSpec, state: &State) -> Vec<TenantName> {
+fn of_path(path: &Path, host: &HostSpec, state: &State) -> Vec<TenantName> {
     let paths = &host.paths;
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        return Vec::new();
+    };
     let in_folder = |folder: &str| path.parent() == Some(Path::new(folder));
     if in_folder(paths.units.as_str()) {
         return of_unit(name, state);
     }
     let tenant = if in_folder(host.nginx.sites.as_str()) || in_folder(paths.sysusers.as_str()) {
-        name.strip_prefix("cb-").and_then(|name| name.strip_suffix(".conf"))
+        name.strip_prefix("cb-")
+            .and_then(|name| name.strip_suffix(".conf"))
     } else {
         let below = path.strip_prefix(paths.env.as_str()).ok();
-        below.and_then(|below| below.iter().next()).and_then(|first| first.to_str())
+        below
+            .and_then(|below| below.iter().next())
+            .and_then(|first| first.to_str())
     };
-    let known = |tenant: &str| state.with_records(|r| r.get_key_value(tenant).map(|(name, _)| name.clone()));
+    let known = |tenant: &str| {
+        state.with_records(|r| r.get_key_value(tenant).map(|(name, _)| name.clone()))
+    };
     tenant.and_then(known).into_iter().collect()
 }

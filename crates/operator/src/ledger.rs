@@ -10,7 +10,7 @@ use cb_core::api::{PortRange, Service};
 use cb_core::ports::{PortError, Taken, assign};
 use cb_core::record::{Phase, Ports, Record};
 use cb_core::types::TenantName;
-use cb_host::host::PortsInUse;
+use cb_host::PortsInUse;
 
 /// Who has which ports.
 #[derive(Debug, Default)]
@@ -33,14 +33,19 @@ impl Ledger {
     /// The ledger after a start: what the records say and, for tenants that
     /// have no record, what their units say (`recovered`).
     #[must_use]
-    pub fn new(records: &BTreeMap<TenantName, Record>, recovered: BTreeMap<TenantName, Ports>) -> Self {
+    pub fn new(
+        records: &BTreeMap<TenantName, Record>,
+        recovered: BTreeMap<TenantName, Ports>,
+    ) -> Self {
         let mut given = recovered;
         for (name, record) in records {
             if !record.ports.is_empty() {
                 given.insert(name.clone(), record.ports.clone());
             }
         }
-        Self { given: Mutex::new(given) }
+        Self {
+            given: Mutex::new(given),
+        }
     }
 
     /// Whether the tenant has all ports it needs, so that no look at the host
@@ -52,10 +57,16 @@ impl Ledger {
         let fixed = &record.tenant.spec.ports;
         let as_wanted = services.iter().all(|service| {
             let port = ports.by_service.get(&service.name);
-            port.is_some_and(|port| fixed.get(&service.name).is_none_or(|fixed| fixed.0 == *port))
+            port.is_some_and(|port| {
+                fixed
+                    .get(&service.name)
+                    .is_none_or(|fixed| fixed.0 == *port)
+            })
         });
         // A service that lost its fixed port gets one from the slot.
-        let unfixed = services.iter().filter(|service| !fixed.contains_key(&service.name));
+        let unfixed = services
+            .iter()
+            .filter(|service| !fixed.contains_key(&service.name));
         let same = ports.by_service.len() == services.len() && as_wanted;
         (same && (ports.slot.is_some() || unfixed.count() == 0)).then(|| ports.clone())
     }
@@ -95,7 +106,10 @@ impl Ledger {
 
     /// Takes back the ports of a tenant that is gone.
     pub fn release(&self, name: &TenantName) {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.given
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
     }
 }
 
@@ -106,23 +120,37 @@ fn try_give(
     all: &BTreeMap<TenantName, Record>,
     in_use: &PortsInUse,
 ) -> Result<Ports, PortError> {
-        let name = record.name();
-        let mut taken =
-            Taken { bound: in_use.bound.clone(), nginx: in_use.nginx.clone(), ..Taken::default() };
-        for (other, ports) in given.iter().filter(|(other, _)| *other != name) {
-            taken.slots.extend(ports.slot.map(|slot| (slot, other.clone())));
-            taken.records.extend(ports.by_service.values().map(|port| (*port, other.clone())));
+    let name = record.name();
+    let mut taken = Taken {
+        bound: in_use.bound.clone(),
+        nginx: in_use.nginx.clone(),
+        ..Taken::default()
+    };
+    for (other, ports) in given.iter().filter(|(other, _)| *other != name) {
+        taken
+            .slots
+            .extend(ports.slot.map(|slot| (slot, other.clone())));
+        taken
+            .records
+            .extend(ports.by_service.values().map(|port| (*port, other.clone())));
+    }
+    // A fixed port is its tenant's even before that tenant had its turn.
+    for (other, record) in all.iter().filter(|(other, _)| *other != name) {
+        if record.phase == Phase::Active {
+            let fixed = record.tenant.spec.ports.values();
+            fixed.for_each(|port| {
+                taken.records.entry(port.0).or_insert_with(|| other.clone());
+            });
         }
-        // A fixed port is its tenant's even before that tenant had its turn.
-        for (other, record) in all.iter().filter(|(other, _)| *other != name) {
-            if record.phase == Phase::Active {
-                let fixed = record.tenant.spec.ports.values();
-                fixed.for_each(|port| {
-                    taken.records.entry(port.0).or_insert_with(|| other.clone());
-                });
-            }
-        }
-        let current = given.get(name).cloned().unwrap_or_default();
-        let fixed = &record.tenant.spec.ports;
-        assign(request.range, request.services, fixed, &current, request.uid, &taken)
+    }
+    let current = given.get(name).cloned().unwrap_or_default();
+    let fixed = &record.tenant.spec.ports;
+    assign(
+        request.range,
+        request.services,
+        fixed,
+        &current,
+        request.uid,
+        &taken,
+    )
 }

@@ -10,6 +10,14 @@
 //! Everything here is wiring: what has to be done is decided in `cb_core`,
 //! done in `cb_host`, and repeated by `cb_runtime`.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests set files up and look at them"
+    )
+)]
+
 pub mod api;
 mod backend;
 pub mod catalog;
@@ -29,5 +37,7 @@ pub mod tenant;
 /// The time, as it is written in objects: RFC 3339 in UTC, to the second.
 #[must_use]
 pub fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
 }

@@ -41,7 +41,10 @@ impl Lock {
     /// # Errors
     /// Another process has it, or the file cannot be used.
     pub fn take(path: &Path) -> Result<Self, LockError> {
-        let wrong = |source| LockError::File { path: path.to_owned(), source };
+        let wrong = |source| LockError::File {
+            path: path.to_owned(),
+            source,
+        };
         let mut file = File::options()
             .read(true)
             .write(true)
@@ -60,13 +63,23 @@ impl Lock {
                     "" => "it did not say which".to_owned(),
                     holder => cb_core::types::shown(holder),
                 };
-                return Err(LockError::Held { path: path.to_owned(), holder });
+                return Err(LockError::Held {
+                    path: path.to_owned(),
+                    holder,
+                });
             }
             Err(error) => return Err(wrong(error.into())),
         }
         // Not written atomically on purpose: the lock is on this very file.
-        let holder = format!("process {}, since {}\n", std::process::id(), jiff::Timestamp::now());
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes())).map_err(wrong)?;
+        let holder = format!(
+            "process {}, since {}\n",
+            std::process::id(),
+            jiff::Timestamp::now()
+        );
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(holder.as_bytes()))
+            .map_err(wrong)?;
         Ok(Self { _file: file })
     }
 }
@@ -81,7 +94,10 @@ mod tests {
         let path = folder.path().join("lock");
         let first = Lock::take(&path).unwrap();
         let error = Lock::take(&path).unwrap_err().to_string();
-        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        assert!(
+            error.contains(&format!("process {}", std::process::id())),
+            "{error}"
+        );
         drop(first);
         Lock::take(&path).unwrap();
     }

@@ -42,7 +42,10 @@ impl RecordFolder {
     /// The records in this folder.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
-        Self { applications: folder.join("applications"), tenants: folder }
+        Self {
+            applications: folder.join("applications"),
+            tenants: folder,
+        }
     }
 
     /// Makes the folder and reads what is in it.
@@ -55,10 +58,14 @@ impl RecordFolder {
             files::ensure_dir(folder, FileSpec::own(0o700))?;
             files::remove_abandoned(folder)?;
         }
-        loaded.records = read_all(&self.tenants, &mut loaded.broken, |r: &Record| r.name().to_string())?;
-        loaded.applications = read_all(&self.applications, &mut loaded.broken, |r: &ApplicationRecord| {
-            r.application.metadata.name.to_string()
+        loaded.records = read_all(&self.tenants, &mut loaded.broken, |r: &Record| {
+            r.name().to_string()
         })?;
+        loaded.applications = read_all(
+            &self.applications,
+            &mut loaded.broken,
+            |r: &ApplicationRecord| r.application.metadata.name.to_string(),
+        )?;
         Ok(loaded)
     }
 
@@ -83,12 +90,18 @@ fn read_all<T: DeserializeOwned>(
             continue;
         }
         match read(&path) {
-            Ok(record) if path.file_stem().is_some_and(|stem| *stem == *name(&record)) => out.push(record),
-            Ok(record) => broken.push(format!("{}: it is the record of {}", path.display(), name(&record))),
+            Ok(record) if path.file_stem().is_some_and(|stem| *stem == *name(&record)) => {
+                out.push(record)
+            }
+            Ok(record) => broken.push(format!(
+                "{}: it is the record of {}",
+                path.display(),
+                name(&record)
+            )),
             Err(reason) => {
                 broken.push(format!("{}: {reason}", path.display()));
                 let aside = path.with_extension("yaml.broken");
-                std::fs::rename(&path, aside)?;
+                files::move_dir(&path, &aside)?;
             }
         }
     }
@@ -147,7 +160,10 @@ mod tests {
             "{{apiVersion: campaignbrain.io/v1alpha1, kind: Tenant, metadata: {{name: {name}}}, \
              spec: {{application: cbapp, version: v1}}}}"
         );
-        Record::new(serde_yaml::from_str(&tenant).unwrap(), format!("{name}.yaml"))
+        Record::new(
+            serde_yaml::from_str(&tenant).unwrap(),
+            format!("{name}.yaml"),
+        )
     }
 
     /// Law 5: what was saved is there after a restart, and a broken record

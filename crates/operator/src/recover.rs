@@ -15,10 +15,15 @@ pub fn ports(units: &Path) -> std::io::Result<BTreeMap<TenantName, Ports>> {
     let mut out: BTreeMap<TenantName, Ports> = BTreeMap::new();
     for entry in std::fs::read_dir(units)? {
         let path = entry?.path();
-        if path.extension().is_none_or(|extension| extension != "service") {
+        if path
+            .extension()
+            .is_none_or(|extension| extension != "service")
+        {
             continue;
         }
-        let Ok(content) = FileCache::content(&path) else { continue };
+        let Ok(content) = FileCache::content(&path) else {
+            continue;
+        };
         if let Some((tenant, service, slot, port)) = recover(&content) {
             let ports = out.entry(tenant).or_default();
             ports.slot = ports.slot.or(slot);

@@ -94,7 +94,9 @@ impl State {
         records: impl IntoIterator<Item = Record>,
         applications: impl IntoIterator<Item = ApplicationRecord>,
     ) -> Self {
-        let records = records.into_iter().map(|record| (record.name().clone(), record));
+        let records = records
+            .into_iter()
+            .map(|record| (record.name().clone(), record));
         let applications = applications
             .into_iter()
             .map(|record| (record.application.metadata.name.clone(), record));
@@ -160,7 +162,10 @@ impl State {
     pub fn set_refused(&self, refused: BTreeMap<TenantName, Vec<String>>) -> BTreeSet<TenantName> {
         let mut inner = self.lock();
         let names = inner.refused.keys().chain(refused.keys());
-        let changed = names.filter(|n| inner.refused.get(*n) != refused.get(*n)).cloned().collect();
+        let changed = names
+            .filter(|n| inner.refused.get(*n) != refused.get(*n))
+            .cloned()
+            .collect();
         inner.refused = refused;
         changed
     }
@@ -190,14 +195,23 @@ impl State {
     fn publish(&self, name: &TenantName) {
         // Under the lock, so that two changes are published in their order.
         let inner = self.lock();
-        let record = inner.records.get(name).filter(|record| record.phase != Phase::Retained);
+        let record = inner
+            .records
+            .get(name)
+            .filter(|record| record.phase != Phase::Retained);
         let Some(record) = record else {
             self.tenants.remove(name);
             return;
         };
-        let status = inner.statuses.get(name).map(|status| TenantStatus::clone(status));
+        let status = inner
+            .statuses
+            .get(name)
+            .map(|status| TenantStatus::clone(status));
         let published = PublishedTenant {
-            tenant: Tenant { status, ..record.tenant.clone() },
+            tenant: Tenant {
+                status,
+                ..record.tenant.clone()
+            },
             file: record.file.clone(),
             generation: record.generation,
             created: record.created.clone(),
@@ -233,7 +247,9 @@ impl State {
     ) -> Result<bool, SaveError> {
         {
             let mut inner = self.lock();
-            let Some(record) = inner.records.get_mut(name) else { return Ok(false) };
+            let Some(record) = inner.records.get_mut(name) else {
+                return Ok(false);
+            };
             let before = record.clone();
             change(record);
             if *record != before {
@@ -299,7 +315,9 @@ impl State {
     pub async fn insert_application(&self, record: ApplicationRecord) -> Result<(), SaveError> {
         self.store.save_application(&record).await?;
         let name = record.application.metadata.name.clone();
-        self.lock().applications.insert(name.clone(), record.clone());
+        self.lock()
+            .applications
+            .insert(name.clone(), record.clone());
         self.published_applications.set(name, record);
         Ok(())
     }

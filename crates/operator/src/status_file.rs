@@ -55,7 +55,11 @@ impl StatusFiles {
     /// Status files in this folder of manifests.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
-        Self { root, objects: Mutex::default(), written: Mutex::default() }
+        Self {
+            root,
+            objects: Mutex::default(),
+            written: Mutex::default(),
+        }
     }
 
     /// Sets how many objects each file has, which decides on the names.
@@ -104,8 +108,15 @@ impl StatusFiles {
         let objects = Arc::clone(&self.objects.lock().unwrap_or_else(PoisonError::into_inner));
         let file = Path::new(file);
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-        let several = file.to_str().and_then(|file| objects.get(file)).is_some_and(|n| *n > 1);
-        let status = if several { format!("{stem}.{name}.status.yaml") } else { format!("{stem}.status.yaml") };
+        let several = file
+            .to_str()
+            .and_then(|file| objects.get(file))
+            .is_some_and(|n| *n > 1);
+        let status = if several {
+            format!("{stem}.{name}.status.yaml")
+        } else {
+            format!("{stem}.status.yaml")
+        };
         self.root.join(file.with_file_name(status))
     }
 
@@ -119,17 +130,23 @@ impl StatusFiles {
             // Also when writing fails: it is tried again when it changes.
             written.insert(name.to_owned(), (path.clone(), status.clone()))
         };
-        let moved = before.map(|(before, _)| before).filter(|before| *before != path);
+        let moved = before
+            .map(|(before, _)| before)
+            .filter(|before| *before != path);
         let owner = Owner::Tenant(name.to_owned());
         let content = StatusFile {
             api_version: API_VERSION.to_owned(),
             kind: "Tenant".to_owned(),
-            metadata: Metadata { name: name.to_owned() },
+            metadata: Metadata {
+                name: name.to_owned(),
+            },
             status: status.clone(),
         };
         let text = match serde_yaml::to_string(&content) {
             Ok(text) => format!("{}{text}", header(&owner)),
-            Err(error) => return tracing::error!(tenant = name, "the status cannot be written: {error}"),
+            Err(error) => {
+                return tracing::error!(tenant = name, "the status cannot be written: {error}");
+            }
         };
         let work = move || {
             if let Some(moved) = moved {
@@ -153,14 +170,20 @@ impl StatusSink for StatusFiles {
 }
 
 fn header(owner: &Owner) -> String {
-    owner.header().replace("from the manifest; changes made here are put back", "when the state changes")
+    owner.header().replace(
+        "from the manifest; changes made here are put back",
+        "when the state changes",
+    )
 }
 
 fn write_owned(path: &Path, text: &str, owner: &Owner) -> Result<(), String> {
     match files::FileCache::content(path) {
         Ok(content) if content == text.as_bytes() => return Ok(()),
         Ok(content) if Owner::of(&content).as_ref() != Some(owner) => {
-            return Err(format!("{} is not the operator's; move it away", path.display()));
+            return Err(format!(
+                "{} is not the operator's; move it away",
+                path.display()
+            ));
         }
         // Whatever is wrong with it, writing will tell.
         _ => {}
@@ -180,7 +203,9 @@ fn remove_owned(path: &Path, owner: &Owner) -> Result<(), String> {
 fn report(name: &str, result: Result<Result<(), String>, tokio::task::JoinError>) {
     match result {
         Ok(Ok(())) => {}
-        Ok(Err(reason)) => tracing::warn!(tenant = name, "the status file cannot be written: {reason}"),
+        Ok(Err(reason)) => {
+            tracing::warn!(tenant = name, "the status file cannot be written: {reason}")
+        }
         Err(error) => tracing::error!(tenant = name, "the status file cannot be written: {error}"),
     }
 }
@@ -198,13 +223,19 @@ mod tests {
         sink.write_refused("ky04", "ky04.yaml", "no").await;
         let path = folder.path().join("ky04.status.yaml");
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with("# cb-operator: owner=tenant/ky04\n"), "{text}");
+        assert!(
+            text.starts_with("# cb-operator: owner=tenant/ky04\n"),
+            "{text}"
+        );
         let again = StatusFiles::new(folder.path().to_owned());
         let read = again.read(&"ky04".parse().unwrap(), "ky04.yaml").unwrap();
         assert_eq!(read.conditions[0].message, "no");
         std::fs::write(folder.path().join("oh09.status.yaml"), "mine").unwrap();
         sink.write_refused("oh09", "oh09.yaml", "no").await;
-        assert_eq!(std::fs::read_to_string(folder.path().join("oh09.status.yaml")).unwrap(), "mine");
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join("oh09.status.yaml")).unwrap(),
+            "mine"
+        );
         sink.remove(&"ky04".parse().unwrap(), "ky04.yaml").await;
         assert!(!path.exists());
     }

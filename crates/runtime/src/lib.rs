@@ -16,6 +16,14 @@
 //! What must not live here: any knowledge of tenants, manifests, systemd or
 //! nginx. Keys, reasons, items and values are type parameters.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests set files up and look at them"
+    )
+)]
+
 pub mod backoff;
 pub mod coalesce;
 pub mod controller;

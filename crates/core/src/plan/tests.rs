@@ -183,8 +183,16 @@ fn a_stopped_service_is_started_and_a_failed_one_is_reset_first() {
 #[test]
 fn a_service_that_fails_again_and_again_waits() {
     let mut world = World::converged();
-    world.observed.units.get_mut("ky04-api.service").unwrap().active_state = "failed".into();
-    world.observed.backing_off.insert("ky04-api.service".into(), "next try in 40 s".into());
+    world
+        .observed
+        .units
+        .get_mut("ky04-api.service")
+        .unwrap()
+        .active_state = "failed".into();
+    world
+        .observed
+        .backing_off
+        .insert("ky04-api.service".into(), "next try in 40 s".into());
     let plan = world.plan();
     assert!(plan.steps.is_empty());
     assert_eq!(plan.blocked[0].reason, BlockReason::CrashLoop);

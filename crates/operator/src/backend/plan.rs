@@ -30,17 +30,26 @@ pub(super) async fn plan<H: cb_host::Host + 'static>(
     let subjects = if request.manifests.is_empty() {
         current(daemon)
     } else {
-        let Some(admission) = proposed(daemon, &request, &mut response)? else { return Ok(response) };
+        let Some(admission) = proposed(daemon, &request, &mut response)? else {
+            return Ok(response);
+        };
         subjects(daemon, &admission)
     };
-    let subjects = subjects.into_iter().filter(|s| wanted.as_ref().is_none_or(|w| w.contains(s.after.name())));
+    let subjects = subjects
+        .into_iter()
+        .filter(|s| wanted.as_ref().is_none_or(|w| w.contains(s.after.name())));
     if let Some(wanted) = &wanted
-        && let Some(unknown) = wanted.iter().find(|name| daemon.engine.state.record(name).is_none())
+        && let Some(unknown) = wanted
+            .iter()
+            .find(|name| daemon.engine.state.record(name).is_none())
         && request.manifests.is_empty()
     {
-        return Err(Refusal::BadRequest(format!("there is no tenant `{unknown}`")));
+        return Err(Refusal::BadRequest(format!(
+            "there is no tenant `{unknown}`"
+        )));
     }
-    let plans = futures::stream::iter(subjects.map(|subject| one(daemon, subject))).buffered(PARALLEL);
+    let plans =
+        futures::stream::iter(subjects.map(|subject| one(daemon, subject))).buffered(PARALLEL);
     response.plans = plans.collect().await;
     Ok(response)
 }
@@ -53,20 +62,30 @@ struct Subject {
 }
 
 fn wanted(request: &PlanRequest) -> Result<Option<BTreeSet<TenantName>>, Refusal> {
-    let Some(names) = &request.tenants else { return Ok(None) };
+    let Some(names) = &request.tenants else {
+        return Ok(None);
+    };
     let parsed = names.iter().map(|name| {
-        name.parse::<TenantName>().map_err(|error| Refusal::BadRequest(error.to_string()))
+        name.parse::<TenantName>()
+            .map_err(|error| Refusal::BadRequest(error.to_string()))
     });
     parsed.collect::<Result<_, _>>().map(Some)
 }
 
 fn current<H: cb_host::Host + 'static>(daemon: &Daemon<H>) -> Vec<Subject> {
     let applications = daemon.engine.state.applications();
-    let records = daemon.engine.state.with_records(|records| records.values().cloned().collect::<Vec<_>>());
-    let live = records.into_iter().filter(|record| record.phase != Phase::Retained);
+    let records = daemon
+        .engine
+        .state
+        .with_records(|records| records.values().cloned().collect::<Vec<_>>());
+    let live = records
+        .into_iter()
+        .filter(|record| record.phase != Phase::Retained);
     live.map(|after| Subject {
         before: Some(after.tenant.clone()),
-        application: applications.get(&after.tenant.spec.application).map(|a| a.application.clone()),
+        application: applications
+            .get(&after.tenant.spec.application)
+            .map(|a| a.application.clone()),
         after,
     })
     .collect()
@@ -86,7 +105,9 @@ fn proposed<H: cb_host::Host + 'static>(
         let file = parse(&manifest.name, manifest.text.as_bytes());
         response.errors.extend(file.errors.iter().map(error));
         for document in &file.documents {
-            let (Some(kind), Some(name)) = (document.kind, &document.name) else { continue };
+            let (Some(kind), Some(name)) = (document.kind, &document.name) else {
+                continue;
+            };
             if kind == Kind::Host {
                 continue;
             }
@@ -101,10 +122,18 @@ fn proposed<H: cb_host::Host + 'static>(
     let (_, admission) = daemon.catalog.preview(changes, daemon.now_ms());
     for (kind, name) in named {
         let refused = match kind {
-            Kind::Tenant => admission.tenants.get(name.as_str()).map(|verdict| &verdict.refused),
-            _ => admission.applications.get(name.as_str()).map(|verdict| &verdict.refused),
+            Kind::Tenant => admission
+                .tenants
+                .get(name.as_str())
+                .map(|verdict| &verdict.refused),
+            _ => admission
+                .applications
+                .get(name.as_str())
+                .map(|verdict| &verdict.refused),
         };
-        response.errors.extend(refused.into_iter().flatten().map(error));
+        response
+            .errors
+            .extend(refused.into_iter().flatten().map(error));
     }
     Ok(response.errors.is_empty().then_some(admission))
 }
@@ -121,15 +150,24 @@ fn overlay(
     let same = |other: &Document| other.kind == Some(kind) && other.name.as_deref() == Some(name);
     let holder = manifests.files.iter().find_map(|(path, file)| {
         let file = file.as_ref().ok()?;
-        file.documents.iter().any(same).then(|| (path.clone(), file.clone()))
+        file.documents
+            .iter()
+            .any(same)
+            .then(|| (path.clone(), file.clone()))
     });
     let Some((path, file)) = holder else {
         let path = target::find(manifests, kind, name)?.path;
-        let file = File { file: shown.to_owned(), documents: vec![document.clone()], errors: vec![] };
+        let file = File {
+            file: shown.to_owned(),
+            documents: vec![document.clone()],
+            errors: vec![],
+        };
         return Ok((path, file));
     };
     let mut whole = changes.get(&path).cloned().flatten().unwrap_or(file);
-    whole.errors.retain(|error| error.name.as_deref() != Some(name));
+    whole
+        .errors
+        .retain(|error| error.name.as_deref() != Some(name));
     for place in whole.documents.iter_mut().filter(|other| same(other)) {
         *place = document.clone();
     }
@@ -140,25 +178,40 @@ fn overlay(
 /// would change.
 fn subjects<H: cb_host::Host + 'static>(daemon: &Daemon<H>, admission: &Admission) -> Vec<Subject> {
     let before = daemon.engine.state.applications();
-    let application = |name: &ObjectName| match admission.applications.get(name).and_then(|v| v.accepted()) {
-        Some((object, _)) => Some(Application::clone(object)),
-        None => before.get(name).map(|known| known.application.clone()),
-    };
+    let application =
+        |name: &ObjectName| match admission.applications.get(name).and_then(|v| v.accepted()) {
+            Some((object, _)) => Some(Application::clone(object)),
+            None => before.get(name).map(|known| known.application.clone()),
+        };
     let mut out = Vec::new();
     for (name, verdict) in &admission.tenants {
-        let Some((object, file)) = verdict.accepted() else { continue };
+        let Some((object, file)) = verdict.accepted() else {
+            continue;
+        };
         let record = daemon.engine.state.record(name);
-        let mut after = record.clone().unwrap_or_else(|| Record::new(Tenant::clone(object), file.to_owned()));
+        let mut after = record
+            .clone()
+            .unwrap_or_else(|| Record::new(Tenant::clone(object), file.to_owned()));
         after.accept(object, file);
-        let before = record.filter(|r| r.phase == Phase::Active).map(|r| r.tenant);
+        let before = record
+            .filter(|r| r.phase == Phase::Active)
+            .map(|r| r.tenant);
         let application = application(&object.spec.application);
-        out.push(Subject { before, after, application });
+        out.push(Subject {
+            before,
+            after,
+            application,
+        });
     }
     out
 }
 
 async fn one<H: cb_host::Host + 'static>(daemon: &Daemon<H>, subject: Subject) -> TenantPlan {
-    let Subject { before, after, application } = subject;
+    let Subject {
+        before,
+        after,
+        application,
+    } = subject;
     let spec_diff = diff::spec(before.as_ref(), Some(&after.tenant));
     let change = match (&before, after.phase) {
         (_, Phase::Retaining | Phase::Deleting) => PlanChange::Delete,

@@ -27,7 +27,10 @@ pub(super) fn find(manifests: &Manifests, kind: Kind, name: &str) -> Result<Targ
     let mut found = Vec::new();
     for (path, file) in &manifests.files {
         let Ok(file) = file else { continue };
-        let document = file.documents.iter().find(|d| d.kind == Some(kind) && d.name.as_deref() == Some(name));
+        let document = file
+            .documents
+            .iter()
+            .find(|d| d.kind == Some(kind) && d.name.as_deref() == Some(name));
         if let Some(document) = document {
             found.push((path, file, document));
         }
@@ -36,11 +39,21 @@ pub(super) fn find(manifests: &Manifests, kind: Kind, name: &str) -> Result<Targ
         [] => {
             let path = new_path(kind, name).to_string_lossy().into_owned();
             match manifests.files.get(&path) {
-                None => Ok(Target { path, current: None, refused: false }),
+                None => Ok(Target {
+                    path,
+                    current: None,
+                    refused: false,
+                }),
                 // A file of this name that nothing can be read from is taken
                 // for the object's own.
-                Some(Ok(file)) if file.documents.is_empty() => Ok(Target { path, current: None, refused: true }),
-                Some(_) => Err(Refusal::Conflict(format!("{path} exists and holds something else; move it away"))),
+                Some(Ok(file)) if file.documents.is_empty() => Ok(Target {
+                    path,
+                    current: None,
+                    refused: true,
+                }),
+                Some(_) => Err(Refusal::Conflict(format!(
+                    "{path} exists and holds something else; move it away"
+                ))),
             }
         }
         [(path, file, document)] => {

@@ -6,7 +6,7 @@ use cb_core::plan::{Action, Aspect, Plan, Step};
 use cb_core::record::{Phase, Ports, Record, Started};
 use cb_core::status::{Facet, Problem};
 use cb_core::types::TenantName;
-use cb_host::host::{ActionError, Host};
+use cb_host::{ActionError, Host};
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
@@ -53,9 +53,16 @@ impl<H: Host> Engine<H> {
         applied
     }
 
-    async fn execute(&self, name: &TenantName, action: &Action, i360: bool) -> Result<(), ActionError> {
+    async fn execute(
+        &self,
+        name: &TenantName,
+        action: &Action,
+        i360: bool,
+    ) -> Result<(), ActionError> {
         let recorded = match action {
-            Action::RecordPorts(ports) => self.state.update(name, |r| r.ports = ports.clone()).await,
+            Action::RecordPorts(ports) => {
+                self.state.update(name, |r| r.ports = ports.clone()).await
+            }
             Action::RecordStale(services) => {
                 let stale = |record: &mut Record| {
                     for service in services {
@@ -66,18 +73,39 @@ impl<H: Host> Engine<H> {
                 };
                 self.state.update(name, stale).await
             }
-            Action::RecordStarted { service, unit: _, revision } => {
-                let started = Started { revision: revision.clone(), invocation_id: None, i360 };
-                self.state.update(name, |r| drop(r.services.insert(service.clone(), started))).await
+            Action::RecordStarted {
+                service,
+                unit: _,
+                revision,
+            } => {
+                let started = Started {
+                    revision: revision.clone(),
+                    invocation_id: None,
+                    i360,
+                };
+                self.state
+                    .update(name, |r| drop(r.services.insert(service.clone(), started)))
+                    .await
             }
             Action::RecordRetained => self.state.update(name, retained).await,
             Action::RemoveRecord => self.state.remove(name).await.map(|()| true),
             _ => {
                 let done = self.host.execute(name, action).await?;
-                let Action::Start { service, revision, .. } = action else { return Ok(()) };
+                let Action::Start {
+                    service, revision, ..
+                } = action
+                else {
+                    return Ok(());
+                };
                 let invocation_id = done.invocation_id;
-                let started = Started { revision: revision.clone(), invocation_id, i360 };
-                self.state.update(name, |r| drop(r.services.insert(service.clone(), started))).await
+                let started = Started {
+                    revision: revision.clone(),
+                    invocation_id,
+                    i360,
+                };
+                self.state
+                    .update(name, |r| drop(r.services.insert(service.clone(), started)))
+                    .await
             }
         };
         recorded.map(drop).map_err(unsaved)
@@ -92,11 +120,18 @@ fn retained(record: &mut Record) {
 }
 
 fn unsaved(error: SaveError) -> ActionError {
-    ActionError { reason: "RecordNotSaved", message: error.to_string(), transient: false }
+    ActionError {
+        reason: "RecordNotSaved",
+        message: error.to_string(),
+        transient: false,
+    }
 }
 
 fn problem(step: &Step, error: ActionError) -> Problem {
     let facet = Facet::of_aspect(step.aspect);
     let message = format!("cannot {}: {}", step.action, error.message);
-    Problem { passing: error.transient, ..Problem::new(facet, error.reason, message) }
+    Problem {
+        passing: error.transient,
+        ..Problem::new(facet, error.reason, message)
+    }
 }

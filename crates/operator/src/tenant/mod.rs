@@ -72,7 +72,7 @@ struct Findings {
     problems: Vec<Problem>,
 }
 
-impl<H: cb_host::host::Host> Engine<H> {
+impl<H: cb_host::Host> Engine<H> {
     /// One pass.
     pub async fn pass(&self, name: &TenantName, cancel: &CancellationToken) -> Again {
         if let Err(error) = self.state.save(name).await {
@@ -80,7 +80,9 @@ impl<H: cb_host::host::Host> Engine<H> {
             let problem = Problem::new(Facet::Prepared, "RecordNotSaved", error.to_string());
             return self.cannot_look(name, problem).await;
         }
-        let Some(record) = self.state.record(name) else { return Again::Gone };
+        let Some(record) = self.state.record(name) else {
+            return Again::Gone;
+        };
         match record.phase {
             Phase::Active => self.active(record, cancel).await,
             Phase::Retaining | Phase::Deleting => self.removing(record, cancel).await,
@@ -92,7 +94,11 @@ impl<H: cb_host::host::Host> Engine<H> {
     ///
     /// # Errors
     /// What keeps a plan from being made, as in the tenant's status.
-    pub async fn preview(&self, record: &Record, application: Option<&Application>) -> Result<Plan, Problem> {
+    pub async fn preview(
+        &self,
+        record: &Record,
+        application: Option<&Application>,
+    ) -> Result<Plan, Problem> {
         let scope = Scope::of(record, application, &self.spec);
         let observed = self.host.observe(&scope).await.map_err(unreachable)?;
         if record.phase != Phase::Active {
@@ -109,11 +115,16 @@ impl<H: cb_host::host::Host> Engine<H> {
         let name = record.name().clone();
         let mut findings = Findings::default();
         for reason in self.state.refused(&name) {
-            findings.problems.push(Problem::new(Facet::Manifest, "Refused", reason));
+            findings
+                .problems
+                .push(Problem::new(Facet::Manifest, "Refused", reason));
         }
         let application = self.state.application(&record.tenant.spec.application);
         let application = application.as_ref().map(|known| &known.application);
-        let retry = match self.bring_about(&record, application, &mut findings, cancel).await {
+        let retry = match self
+            .bring_about(&record, application, &mut findings, cancel)
+            .await
+        {
             Ok(retry) => retry,
             Err(problem) => {
                 findings.problems.push(problem);
@@ -123,11 +134,20 @@ impl<H: cb_host::host::Host> Engine<H> {
         if cancel.is_cancelled() {
             return Again::Backoff;
         }
-        let Some(record) = self.state.record(&name) else { return Again::Gone };
-        let mut again = if retry { Again::Backoff } else { Again::OnChange };
+        let Some(record) = self.state.record(&name) else {
+            return Again::Gone;
+        };
+        let mut again = if retry {
+            Again::Backoff
+        } else {
+            Again::OnChange
+        };
         let mut health = std::collections::BTreeMap::new();
         if let Some(desired) = &findings.desired {
-            let ready = self.readiness.judge(&*self.host, desired, &findings.observed).await;
+            let ready = self
+                .readiness
+                .judge(&*self.host, desired, &findings.observed)
+                .await;
             health = ready.health;
             findings.problems.extend(ready.problems);
             if again == Again::OnChange {
@@ -152,31 +172,48 @@ impl<H: cb_host::host::Host> Engine<H> {
         findings.observed = self.host.observe(&scope).await.map_err(unreachable)?;
         let application = application.ok_or_else(|| no_application(record))?;
         check(&record.tenant, application, &self.spec).map_err(misfit)?;
-        let ports = self.ports(record, application, &findings.observed, false).await?;
+        let ports = self
+            .ports(record, application, &findings.observed, false)
+            .await?;
         for round in 0.. {
             // The record changes with each round.
-            let Some(record) = self.state.record(name) else { return Ok(false) };
+            let Some(record) = self.state.record(name) else {
+                return Ok(false);
+            };
             let desired = self.desired(&record, application, &ports, &findings.observed)?;
-            self.readiness.mark_backing_off(&desired, &mut findings.observed);
+            self.readiness
+                .mark_backing_off(&desired, &mut findings.observed);
             findings.plan = converge(&desired, &ports, &findings.observed, &record, &self.spec);
             self.readiness.note_starts(&findings.plan);
             let digest = desired.digest();
             findings.desired = Some(desired);
             if findings.plan.to_execute().is_empty() {
                 if findings.plan.is_empty() && record.applied.as_ref() != Some(&digest) {
-                    let applied = self.state.update(name, |record| record.applied = Some(digest)).await;
+                    let applied = self
+                        .state
+                        .update(name, |record| record.applied = Some(digest))
+                        .await;
                     applied.map_err(not_saved)?;
                 }
                 break;
             }
             if round == MAX_ROUNDS {
                 // Something undoes what is done; the back-off keeps it calm.
-                let steps: Vec<_> = findings.plan.steps.iter().map(|s| s.action.to_string()).collect();
+                let steps: Vec<_> = findings
+                    .plan
+                    .steps
+                    .iter()
+                    .map(|s| s.action.to_string())
+                    .collect();
                 let message = format!("this is undone again and again: {}", steps.join("; "));
-                findings.problems.push(Problem::new(Facet::Prepared, "Fought", message));
+                findings
+                    .problems
+                    .push(Problem::new(Facet::Prepared, "Fought", message));
                 return Ok(true);
             }
-            let done = self.apply(name, &findings.plan, findings.observed.i360, cancel).await;
+            let done = self
+                .apply(name, &findings.plan, findings.observed.i360, cancel)
+                .await;
             findings.observed = self.host.observe(&scope).await.map_err(unreachable)?;
             if done.cancelled {
                 return Ok(true);
@@ -191,7 +228,11 @@ impl<H: cb_host::host::Host> Engine<H> {
         findings.problems.extend(blocked(&findings.plan));
         self.shared_database(record, findings);
         // A crash loop has its own time, see `Readiness`.
-        Ok(findings.plan.blocked.iter().any(|blocked| blocked.reason != BlockReason::CrashLoop))
+        Ok(findings
+            .plan
+            .blocked
+            .iter()
+            .any(|blocked| blocked.reason != BlockReason::CrashLoop))
     }
 
     /// The tenant's ports: what it has, or what it is given now. With
@@ -210,7 +251,11 @@ impl<H: cb_host::host::Host> Engine<H> {
         let in_use = self.host.ports_in_use().await.map_err(unreachable)?;
         let range = &self.spec.spec.ports;
         let uid = observed.user.map(|user| user.uid);
-        let request = Request { range, services, uid };
+        let request = Request {
+            range,
+            services,
+            uid,
+        };
         let given = self.state.with_records(|all| match preview {
             true => self.ledger.preview(record, request, all, &in_use),
             false => self.ledger.give(record, request, all, &in_use),
@@ -246,16 +291,28 @@ impl<H: cb_host::host::Host> Engine<H> {
             return;
         }
         let (reason, message) = match i360_of(&record.tenant, &self.spec) {
-            Some(path) => ("Missing", format!("the i360 database {path} is not there (sharedServices.i360 of the Host)")),
-            None => ("NotConfigured", "spec.database.i360 is set, but the Host has no sharedServices.i360".into()),
+            Some(path) => (
+                "Missing",
+                format!("the i360 database {path} is not there (sharedServices.i360 of the Host)"),
+            ),
+            None => (
+                "NotConfigured",
+                "spec.database.i360 is set, but the Host has no sharedServices.i360".into(),
+            ),
         };
-        findings.problems.push(Problem::new(Facet::SharedDatabase, reason, message));
+        findings
+            .problems
+            .push(Problem::new(Facet::SharedDatabase, reason, message));
     }
 
     async fn removing(&self, record: Record, cancel: &CancellationToken) -> Again {
         let name = record.name().clone();
         let application = self.state.application(&record.tenant.spec.application);
-        let scope = Scope::of(&record, application.as_ref().map(|known| &known.application), &self.spec);
+        let scope = Scope::of(
+            &record,
+            application.as_ref().map(|known| &known.application),
+            &self.spec,
+        );
         let observed = match self.host.observe(&scope).await {
             Ok(observed) => observed,
             Err(error) => return self.cannot_look(&name, unreachable(error)).await,
@@ -277,8 +334,12 @@ impl<H: cb_host::host::Host> Engine<H> {
     async fn cannot_look(&self, name: &TenantName, problem: Problem) -> Again {
         if let Some(record) = self.state.record(name) {
             // What was seen last is still the best there is.
-            let findings = Findings { problems: vec![problem], ..Findings::default() };
-            self.report(&record, &findings, &std::collections::BTreeMap::new()).await;
+            let findings = Findings {
+                problems: vec![problem],
+                ..Findings::default()
+            };
+            self.report(&record, &findings, &std::collections::BTreeMap::new())
+                .await;
         }
         Again::Backoff
     }
@@ -311,7 +372,10 @@ impl<H: cb_host::host::Host> Engine<H> {
 }
 
 fn log_change(name: &TenantName, previous: Option<&TenantStatus>, status: &TenantStatus) {
-    let ready = |s: &TenantStatus| s.condition("Ready").map(|c| (c.status, c.reason.clone(), c.message.clone()));
+    let ready = |s: &TenantStatus| {
+        s.condition("Ready")
+            .map(|c| (c.status, c.reason.clone(), c.message.clone()))
+    };
     let after = ready(status);
     if previous.and_then(ready) == after {
         return;
@@ -332,8 +396,12 @@ fn blocked(plan: &Plan) -> Vec<Problem> {
     plan.blocked.iter().map(problem).collect()
 }
 
-fn unreachable(error: cb_host::host::HostError) -> Problem {
-    Problem::passing(Facet::of_aspect(Aspect::Services), "HostUnreachable", error.to_string())
+fn unreachable(error: cb_host::HostError) -> Problem {
+    Problem::passing(
+        Facet::of_aspect(Aspect::Services),
+        "HostUnreachable",
+        error.to_string(),
+    )
 }
 
 fn no_application(record: &Record) -> Problem {

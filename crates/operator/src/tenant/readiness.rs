@@ -11,7 +11,7 @@ use cb_core::observed::{Health, Observed, UnitState};
 use cb_core::plan::{Action, Plan};
 use cb_core::status::{Facet, Problem};
 use cb_core::types::{ObjectName, TenantName};
-use cb_host::host::{Host, Probe};
+use cb_host::{Host, Probe};
 use tokio::time::Instant;
 
 /// How long a service without a health check must run before it counts as
@@ -76,7 +76,9 @@ impl Readiness {
         let now = Instant::now();
         let units = self.lock();
         for service in &desired.services {
-            let known = units.get(&service.unit).and_then(|unit| unit.failures.as_ref());
+            let known = units
+                .get(&service.unit)
+                .and_then(|unit| unit.failures.as_ref());
             if let Some(failures) = known
                 && failures.revision == service.revision
                 && failures.until > now
@@ -84,7 +86,9 @@ impl Readiness {
                 // Without the time that is left: the message would change all
                 // the time (law 8).
                 let (count, wait) = (failures.count, failures.wait.as_secs());
-                let word = format!("it was started {count} times for that and waits {wait} s after the last");
+                let word = format!(
+                    "it was started {count} times for that and waits {wait} s after the last"
+                );
                 observed.backing_off.insert(service.unit.clone(), word);
             }
         }
@@ -95,8 +99,18 @@ impl Readiness {
         let now = Instant::now();
         let mut units = self.lock();
         for step in plan.to_execute() {
-            let Action::Start { unit, revision, reset: true, .. } = &step.action else { continue };
-            let entry = units.entry(unit.clone()).or_insert_with(|| Unit::seen("", now));
+            let Action::Start {
+                unit,
+                revision,
+                reset: true,
+                ..
+            } = &step.action
+            else {
+                continue;
+            };
+            let entry = units
+                .entry(unit.clone())
+                .or_insert_with(|| Unit::seen("", now));
             let count = match &entry.failures {
                 Some(known) if known.revision == *revision => known.count + 1,
                 _ => 1,
@@ -104,14 +118,28 @@ impl Readiness {
             let wait = START_BACKOFF.0 * 2u32.saturating_pow((count - 1).min(10));
             let wait = wait.min(START_BACKOFF.1);
             let revision = revision.clone();
-            entry.failures = Some(Failures { revision, count, wait, until: now + wait });
+            entry.failures = Some(Failures {
+                revision,
+                count,
+                wait,
+                until: now + wait,
+            });
         }
     }
 
-    pub(super) async fn judge(&self, host: &impl Host, desired: &Desired, observed: &Observed) -> Verdict {
+    pub(super) async fn judge(
+        &self,
+        host: &impl Host,
+        desired: &Desired,
+        observed: &Observed,
+    ) -> Verdict {
         let mut verdict = Verdict::default();
         for service in &desired.services {
-            let state = observed.units.get(&service.unit).cloned().unwrap_or_default();
+            let state = observed
+                .units
+                .get(&service.unit)
+                .cloned()
+                .unwrap_or_default();
             if !state.is_active() {
                 verdict.problems.push(not_running(service, &state));
                 verdict.again(RECHECK_UNHEALTHY);
@@ -122,7 +150,9 @@ impl Readiness {
             match &service.health_check {
                 None if age < SETTLE => {
                     let message = format!("{} was started just now", service.unit);
-                    verdict.problems.push(Problem::passing(Facet::Services, "Starting", message));
+                    verdict
+                        .problems
+                        .push(Problem::passing(Facet::Services, "Starting", message));
                     verdict.again(SETTLE.saturating_sub(age));
                 }
                 None => {}
@@ -137,16 +167,28 @@ impl Readiness {
                         max_age: period,
                     };
                     let health = host.probe(&probe).await;
-                    let error = health.error.clone().unwrap_or_else(|| "it gave no answer".into());
-                    let message = format!("{}: GET {} on port {}: {error}", service.unit, check.path, service.port);
+                    let error = health
+                        .error
+                        .clone()
+                        .unwrap_or_else(|| "it gave no answer".into());
+                    let message = format!(
+                        "{}: GET {} on port {}: {error}",
+                        service.unit, check.path, service.port
+                    );
                     let starting = age < Duration::from_secs(check.start_timeout_seconds.into());
                     if health.ok {
                         verdict.again(period);
                     } else if starting {
-                        verdict.problems.push(Problem::passing(Facet::Services, "Starting", message));
+                        verdict.problems.push(Problem::passing(
+                            Facet::Services,
+                            "Starting",
+                            message,
+                        ));
                         verdict.again((age / 4).clamp(RECHECK.0, RECHECK.1));
                     } else {
-                        verdict.problems.push(Problem::new(Facet::Services, "Unhealthy", message));
+                        verdict
+                            .problems
+                            .push(Problem::new(Facet::Services, "Unhealthy", message));
                         verdict.again(RECHECK_UNHEALTHY.min(period));
                     }
                     verdict.health.insert(service.name.clone(), health);
@@ -160,9 +202,14 @@ impl Readiness {
     fn age(&self, name: &str, invocation: &str) -> Duration {
         let now = Instant::now();
         let mut units = self.lock();
-        let unit = units.entry(name.to_owned()).or_insert_with(|| Unit::seen(invocation, now));
+        let unit = units
+            .entry(name.to_owned())
+            .or_insert_with(|| Unit::seen(invocation, now));
         if unit.invocation != invocation {
-            *unit = Unit { failures: unit.failures.take(), ..Unit::seen(invocation, now) };
+            *unit = Unit {
+                failures: unit.failures.take(),
+                ..Unit::seen(invocation, now)
+            };
         }
         let age = now - unit.since;
         if age >= FORGIVE {
@@ -185,14 +232,24 @@ struct Failures {
 
 impl Unit {
     fn seen(invocation: &str, since: Instant) -> Self {
-        Self { invocation: invocation.to_owned(), since, failures: None }
+        Self {
+            invocation: invocation.to_owned(),
+            since,
+            failures: None,
+        }
     }
 }
 
 fn not_running(service: &DesiredService, state: &UnitState) -> Problem {
     let unit = &service.unit;
     let see = format!("see `journalctl -u {unit}`");
-    let known = |text: &str, default| if text.is_empty() { default } else { text.to_owned() };
+    let known = |text: &str, default| {
+        if text.is_empty() {
+            default
+        } else {
+            text.to_owned()
+        }
+    };
     let active = known(&state.active_state, "inactive".to_owned());
     let sub = known(&state.sub_state, "dead".to_owned());
     match (active.as_str(), sub.as_str()) {
@@ -200,10 +257,20 @@ fn not_running(service: &DesiredService, state: &UnitState) -> Problem {
             let message = format!("{unit} exits again and again; {see}");
             Problem::new(Facet::Services, "CrashLoop", message)
         }
-        ("activating", _) => {
-            Problem::passing(Facet::Services, "Starting", format!("{unit} is {active} ({sub})"))
-        }
-        ("failed", _) => Problem::new(Facet::Services, "Failed", format!("{unit} has failed; {see}")),
-        _ => Problem::new(Facet::Services, "NotRunning", format!("{unit} is {active} ({sub})")),
+        ("activating", _) => Problem::passing(
+            Facet::Services,
+            "Starting",
+            format!("{unit} is {active} ({sub})"),
+        ),
+        ("failed", _) => Problem::new(
+            Facet::Services,
+            "Failed",
+            format!("{unit} has failed; {see}"),
+        ),
+        _ => Problem::new(
+            Facet::Services,
+            "NotRunning",
+            format!("{unit} is {active} ({sub})"),
+        ),
     }
 }
