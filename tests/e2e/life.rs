@@ -40,30 +40,42 @@ fn changes_by_hand_are_undone_and_changes_of_the_manifest_are_done() -> Result<(
     let ports = world.tenant("ky04")?["status"]["ports"].clone();
 
     world.host.sh("systemctl stop ky04-api.service")?;
-    world.host.wait_until("the service runs again", crate::world::SOON, || {
-        match world.show("ky04-api.service", "ActiveState") {
+    world
+        .host
+        .wait_until("the service runs again", crate::world::SOON, || match world
+            .show("ky04-api.service", "ActiveState")
+        {
             Ok(state) if state == "active" => Ok(()),
             other => Err(format!("{other:?}")),
-        }
-    })?;
-    world.host.sh("sed -i s/RestartSec=2/RestartSec=9/ /etc/systemd/system/ky04-api.service")?;
-    world.host.wait_until("the unit is as it was", crate::world::SOON, || {
-        match world.show("ky04-api.service", "RestartUSec") {
+        })?;
+    world
+        .host
+        .sh("sed -i s/RestartSec=2/RestartSec=9/ /etc/systemd/system/ky04-api.service")?;
+    world
+        .host
+        .wait_until("the unit is as it was", crate::world::SOON, || match world
+            .show("ky04-api.service", "RestartUSec")
+        {
             Ok(time) if time == "2s" => Ok(()),
             other => Err(format!("{other:?}")),
-        }
-    })?;
+        })?;
     world.host.sh("rm /etc/nginx/conf.d/cb-ky04.conf")?;
-    world.host.wait_until("the site is there again", crate::world::SOON, || world.page("ky04"))?;
+    world
+        .host
+        .wait_until("the site is there again", crate::world::SOON, || {
+            world.page("ky04")
+        })?;
 
     let second = crate::world::tiny("ky04", "").replace("version: v1", "version: v2");
     world.put("ky04.yaml", &second)?;
-    world.host.wait_until("the new version serves", crate::world::SOON, || {
-        match world.page("ky04") {
+    world.host.wait_until(
+        "the new version serves",
+        crate::world::SOON,
+        || match world.page("ky04") {
             Ok(page) if page == "ky04 v2 on /\n" => Ok(()),
             other => Err(format!("{other:?}")),
-        }
-    })?;
+        },
+    )?;
     world.wait_ready("ky04")?;
     assert_eq!(world.tenant("ky04")?["status"]["ports"], ports);
     assert_eq!(world.tenant("ky04")?["metadata"]["generation"], 2);

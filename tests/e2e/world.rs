@@ -71,12 +71,18 @@ impl World {
     }
 
     /// As [`World::installed`], with further options for the host.
-    pub(crate) fn installed_with(hint: &str, more: impl FnOnce(Options) -> Options) -> Result<World> {
+    pub(crate) fn installed_with(
+        hint: &str,
+        more: impl FnOnce(Options) -> Options,
+    ) -> Result<World> {
         let artifacts = Artifacts::of_this_checkout()?;
-        let options = Options::new(hint)
-            .artifacts(&artifacts)
-            .bind_ro(cb_testhost::cache::checkout().join("manifests").display(), "/opt/cb/manifests");
-        let world = World { host: TestHost::boot(more(options))? };
+        let options = Options::new(hint).artifacts(&artifacts).bind_ro(
+            cb_testhost::cache::checkout().join("manifests").display(),
+            "/opt/cb/manifests",
+        );
+        let world = World {
+            host: TestHost::boot(more(options))?,
+        };
         world.host.sh(
             "install -m 755 /opt/cb/bin/cb-operator /opt/cb/bin/cbctl /usr/local/bin/\n\
              install -m 644 /opt/cb/manifests/systemd/cb-operator.service /etc/systemd/system/\n\
@@ -84,7 +90,9 @@ impl World {
              for v in v1 v2; do install -D -m 755 /opt/cb/bin/tinyapp /srv/tiny/$v/bin/tinyapp; echo $v >/srv/tiny/$v/VERSION; done\n\
              systemctl daemon-reload",
         )?;
-        world.host.push(HOST.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
+        world
+            .host
+            .push(HOST.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
         Ok(world)
     }
 
@@ -99,12 +107,16 @@ impl World {
     /// Starts the operator; it is ready when this returns.
     pub(crate) fn start(&self) -> Result<()> {
         let started = self.host.sh("systemctl start cb-operator");
-        started.map(drop).with_context(|| self.host.journal("cb-operator"))
+        started
+            .map(drop)
+            .with_context(|| self.host.journal("cb-operator"))
     }
 
     /// Writes a manifest file, as an editor would.
     pub(crate) fn put(&self, file: &str, text: &str) -> Result<()> {
-        Ok(self.host.push(text.as_bytes(), &format!("/etc/cb/manifests/{file}"), 0o644)?)
+        Ok(self
+            .host
+            .push(text.as_bytes(), &format!("/etc/cb/manifests/{file}"), 0o644)?)
     }
 
     /// Writes a tenant of the small application.
@@ -115,7 +127,9 @@ impl World {
     /// The API's answer.
     pub(crate) fn api(&self, path: &str) -> Result<Value> {
         let url = format!("http://operator{path}");
-        let answer = self.host.curl(&["--unix-socket", "/run/cb/operator.sock", &url])?;
+        let answer = self
+            .host
+            .curl(&["--unix-socket", "/run/cb/operator.sock", &url])?;
         Ok(answer.json())
     }
 
@@ -134,8 +148,14 @@ impl World {
     pub(crate) fn wait_condition(&self, tenant: &str, kind: &str, wanted: &str) -> Result<String> {
         let what = format!("{kind} of {tenant} is {wanted}");
         let found = self.host.wait_until(&what, SOON, || {
-            let line = self.condition(tenant, kind).map_err(|error| format!("{error:#}"))?;
-            if line.starts_with(wanted) { Ok(line) } else { Err(line) }
+            let line = self
+                .condition(tenant, kind)
+                .map_err(|error| format!("{error:#}"))?;
+            if line.starts_with(wanted) {
+                Ok(line)
+            } else {
+                Err(line)
+            }
         });
         found.with_context(|| self.host.journal("cb-operator"))
     }
@@ -147,7 +167,9 @@ impl World {
 
     /// The status file beside a manifest.
     pub(crate) fn status_file(&self, stem: &str) -> Result<Value> {
-        let text = self.host.read(&format!("/etc/cb/manifests/{stem}.status.yaml"))?;
+        let text = self
+            .host
+            .read(&format!("/etc/cb/manifests/{stem}.status.yaml"))?;
         Ok(serde_yaml::from_slice(&text)?)
     }
 
@@ -163,7 +185,9 @@ impl World {
 
     /// The words of a unit, as `systemctl show` has them.
     pub(crate) fn show(&self, unit: &str, property: &str) -> Result<String> {
-        let text = self.host.sh(&format!("systemctl show -P {property} {unit}"))?;
+        let text = self
+            .host
+            .sh(&format!("systemctl show -P {property} {unit}"))?;
         Ok(text.trim().to_owned())
     }
 
@@ -179,7 +203,9 @@ impl World {
     /// Waits for a pass over a tenant that was asked for now.
     pub(crate) fn reconcile(&self, tenant: &str) -> Result<()> {
         let url = format!("http://operator/operator/v1/tenants/{tenant}/reconcile");
-        let answer = self.host.curl(&["-X", "POST", "--unix-socket", "/run/cb/operator.sock", &url])?;
+        let answer =
+            self.host
+                .curl(&["-X", "POST", "--unix-socket", "/run/cb/operator.sock", &url])?;
         if answer.status != 200 {
             bail!("reconcile {tenant}: {} {}", answer.status, answer.body);
         }
@@ -190,7 +216,9 @@ impl World {
 /// One of the conditions of a status as `STATUS REASON MESSAGE`.
 pub(crate) fn condition_in(status: &Value, kind: &str) -> String {
     let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
-    let found = conditions.iter().find(|condition| condition["type"] == kind);
+    let found = conditions
+        .iter()
+        .find(|condition| condition["type"] == kind);
     found.map_or_else(String::new, |c| {
         let word = |key: &str| c[key].as_str().unwrap_or_default().to_owned();
         format!("{} {} {}", word("status"), word("reason"), word("message"))

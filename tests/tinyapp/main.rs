@@ -19,7 +19,10 @@ fn main() {
         eprintln!("ending at once, as asked");
         std::process::exit(3);
     }
-    let port: u16 = std::env::args().nth(1).and_then(|port| port.parse().ok()).expect("usage: tinyapp PORT");
+    let port: u16 = std::env::args()
+        .nth(1)
+        .and_then(|port| port.parse().ok())
+        .expect("usage: tinyapp PORT");
     if fault == "deaf" {
         loop {
             std::thread::park();
@@ -35,7 +38,10 @@ fn main() {
 
 fn version() -> String {
     let executable = std::env::current_exe().expect("a program knows its path");
-    let release = executable.parent().and_then(Path::parent).expect("it is in RELEASE/bin");
+    let release = executable
+        .parent()
+        .and_then(Path::parent)
+        .expect("it is in RELEASE/bin");
     let version = std::fs::read_to_string(release.join("VERSION")).unwrap_or_default();
     version.trim().to_owned()
 }
@@ -51,10 +57,24 @@ fn answer(mut stream: TcpStream, version: &str, unhealthy: bool) -> std::io::Res
     let path = request.split(' ').nth(1).unwrap_or("/");
     let variable = |name| std::env::var(name).unwrap_or_default();
     let (status, body) = match path {
-        "/health" if unhealthy => ("503 Service Unavailable", "{\"status\":\"unavailable\"}".to_owned()),
-        "/health" => ("200 OK", format!("{{\"status\":\"ok\",\"version\":\"{version}\",\"schemaVersion\":1}}")),
-        "/env" => ("200 OK", std::env::vars().map(|(name, value)| format!("{name}={value}\n")).collect()),
-        _ => ("200 OK", format!("{} {version} on {path}\n", variable("CB_TENANT"))),
+        "/health" if unhealthy => (
+            "503 Service Unavailable",
+            "{\"status\":\"unavailable\"}".to_owned(),
+        ),
+        "/health" => (
+            "200 OK",
+            format!("{{\"status\":\"ok\",\"version\":\"{version}\",\"schemaVersion\":1}}"),
+        ),
+        "/env" => (
+            "200 OK",
+            std::env::vars()
+                .map(|(name, value)| format!("{name}={value}\n"))
+                .collect(),
+        ),
+        _ => (
+            "200 OK",
+            format!("{} {version} on {path}\n", variable("CB_TENANT")),
+        ),
     };
     write!(
         stream,

@@ -115,6 +115,8 @@ pub struct Observed {
     pub i360: bool,
     /// Who has bound which TCP port: user ids by port.
     pub bound: BTreeMap<u16, BTreeSet<u32>>,
+    /// Whether nginx runs.
+    pub proxy_running: bool,
     /// The failed units that are not to be started yet, with a word on when:
     /// they failed again and again.
     pub backing_off: BTreeMap<String, String>,

@@ -199,10 +199,13 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
 
     fn wake(&self, event: &HostEvent) {
         let host = &self.engine.spec.spec;
+        if matches!(event, HostEvent::Unit(unit) if unit == host.nginx.unit.as_str()) {
+            self.controller
+                .add_all(self.engine.state.names(), Reason::Event);
+            return;
+        }
         match events::tenants(event, host, &self.engine.state) {
-            Some(tenants) => tenants
-                .into_iter()
-                .for_each(|name| self.controller.add(name, Reason::Event)),
+            Some(tenants) => self.controller.add_all(tenants, Reason::Event),
             // A connection that came back: back-offs of the outage are over.
             None => {
                 for name in self.engine.state.names() {

@@ -24,12 +24,22 @@ pub fn dir() -> Result<PathBuf, HostError> {
     Ok(base.join("cb-operator"))
 }
 
-/// The root of the checkout that this program was compiled in.
+/// The root of the checkout that this program runs for. Cargo says where at run
+/// time; where the program was compiled says nothing, because checkouts share a
+/// target folder.
+///
+/// # Panics
+/// The program runs neither by cargo nor in a checkout.
 #[must_use]
 pub fn checkout() -> PathBuf {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = package.parent().and_then(Path::parent);
-    root.expect("this package lies two folders below the root")
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let start = package
+        .or_else(|| env::current_dir().ok())
+        .unwrap_or_default();
+    let root = start
+        .ancestors()
+        .find(|folder| folder.join("rust-toolchain.toml").exists());
+    root.expect("the program is run by cargo, or in a checkout")
         .to_owned()
 }
 

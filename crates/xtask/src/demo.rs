@@ -26,9 +26,18 @@ pub(crate) fn run(workspace: &Workspace, keep: bool) -> Result<()> {
     let options = Options::new("demo")
         .artifacts(&artifacts)
         .bind_ro(artifacts.releases.display(), "/srv/cbapp")
-        .bind_ro(workspace.root.join("manifests").display(), "/opt/cb/manifests")
-        .bind_ro(workspace.root.join("examples/manifests").display(), "/opt/cb/examples");
-    let demo = Demo { host: TestHost::boot(options)?, colour: std::io::stdout().is_terminal() };
+        .bind_ro(
+            workspace.root.join("manifests").display(),
+            "/opt/cb/manifests",
+        )
+        .bind_ro(
+            workspace.root.join("examples/manifests").display(),
+            "/opt/cb/examples",
+        );
+    let demo = Demo {
+        host: TestHost::boot(options)?,
+        colour: std::io::stdout().is_terminal(),
+    };
 
     title("Install the operator, as docs/operations.md says");
     for command in [
@@ -48,23 +57,37 @@ pub(crate) fn run(workspace: &Workspace, keep: bool) -> Result<()> {
 
     title("Each tenant's page, through nginx");
     for tenant in TENANTS {
-        let page = demo.shown(&format!("curl -sS -H 'Host: {tenant}.example.org' http://localhost/ | head -n 12"))?;
-        ensure!(page.contains("<html") || page.contains("<!doctype") || page.contains("<!DOCTYPE"), "{tenant} serves no page");
+        let page = demo.shown(&format!(
+            "curl -sS -H 'Host: {tenant}.example.org' http://localhost/ | head -n 12"
+        ))?;
+        ensure!(
+            page.contains("<html") || page.contains("<!doctype") || page.contains("<!DOCTYPE"),
+            "{tenant} serves no page"
+        );
     }
 
     title("A second apply changes nothing");
     let again = demo.shown("cbctl apply -f /opt/cb/examples")?;
-    ensure!(again.lines().all(|line| line.ends_with("unchanged")), "something changed");
+    ensure!(
+        again.lines().all(|line| line.ends_with("unchanged")),
+        "something changed"
+    );
     demo.shown("cbctl diff")?;
 
     title("Stop a service by hand: it is started again");
     demo.shown("systemctl stop ky04-api.service")?;
-    demo.until("the service runs again", "systemctl is-active --quiet ky04-api.service")?;
+    demo.until(
+        "the service runs again",
+        "systemctl is-active --quiet ky04-api.service",
+    )?;
     demo.shown("systemctl status --no-pager --lines 0 ky04-api.service | head -n 3")?;
 
     title("Edit a unit by hand: it is put right");
     demo.shown("sed -i 's/^Restart=always/Restart=no/' /etc/systemd/system/oh09-api.service")?;
-    demo.until("the unit is as it was", "grep -q ^Restart=always /etc/systemd/system/oh09-api.service")?;
+    demo.until(
+        "the unit is as it was",
+        "grep -q ^Restart=always /etc/systemd/system/oh09-api.service",
+    )?;
     demo.shown("journalctl -u cb-operator -o cat --no-pager | grep -i drift | tail -n 4 || true")?;
 
     title("Stop the operator: the tenants go on");
@@ -96,7 +119,10 @@ impl Demo {
         } else {
             println!("# {command}");
         }
-        let output = self.host.sh(command).with_context(|| self.host.journal("cb-operator"))?;
+        let output = self
+            .host
+            .sh(command)
+            .with_context(|| self.host.journal("cb-operator"))?;
         for line in output.lines() {
             println!("  {line}");
         }
@@ -106,7 +132,8 @@ impl Demo {
     /// Waits until a command succeeds in the host.
     fn until(&self, what: &str, command: &str) -> Result<()> {
         let begun = std::time::Instant::now();
-        self.host.wait_until(what, PATIENCE, || self.host.sh(command).map(drop))?;
+        self.host
+            .wait_until(what, PATIENCE, || self.host.sh(command).map(drop))?;
         println!("  {what}, after {:.1} s", begun.elapsed().as_secs_f32());
         Ok(())
     }

@@ -60,6 +60,10 @@ impl SystemHost {
             secrets: scope.secrets.iter().map(|path| secret(path)).collect(),
             i360: scope.i360.as_deref().is_some_and(Path::is_file),
             bound,
+            proxy_running: self
+                .systemd
+                .unit(self.spec.nginx.unit.as_str())
+                .is_some_and(|nginx| nginx.is_active()),
             backing_off: BTreeMap::new(),
         })
     }

@@ -143,6 +143,7 @@ impl<H: cb_host::Host> Engine<H> {
             Again::OnChange
         };
         let mut health = std::collections::BTreeMap::new();
+        self.proxy_running(&mut findings);
         if let Some(desired) = &findings.desired {
             let ready = self
                 .readiness
@@ -284,6 +285,26 @@ impl<H: cb_host::Host> Engine<H> {
             secrets: &observed.secrets,
         };
         Desired::of(inputs).map_err(misfit)
+    }
+
+    /// A site is of no use while nginx does not run; starting nginx is not the
+    /// operator's to decide.
+    fn proxy_running(&self, findings: &mut Findings) {
+        let wants = findings
+            .desired
+            .as_ref()
+            .is_some_and(|desired| desired.site.is_some());
+        let told = findings
+            .problems
+            .iter()
+            .any(|problem| problem.facet == Facet::Proxy);
+        if wants && !told && !findings.observed.proxy_running {
+            let unit = &self.spec.spec.nginx.unit;
+            let message = format!("{unit} does not run; start it with `systemctl start {unit}`");
+            findings
+                .problems
+                .push(Problem::new(Facet::Proxy, "NginxNotRunning", message));
+        }
     }
 
     fn shared_database(&self, record: &Record, findings: &mut Findings) {
