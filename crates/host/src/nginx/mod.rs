@@ -14,6 +14,7 @@
 mod offender;
 mod ports;
 mod stage;
+mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -29,7 +30,10 @@ use crate::systemd::Systemd;
 use offender::Overlay;
 pub use ports::ReferencedPorts;
 use stage::SystemTester;
+use workers::Workers;
 
+/// How long new workers may take to serve after a reload.
+const EFFECT_WITHIN: Duration = Duration::from_secs(10);
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Where nginx's things are.
@@ -305,8 +309,15 @@ impl Worker {
             files::remove(&self.marker)?;
             return Err(SiteError::NotRunning { unit });
         }
+        let workers = Workers::now(&self.paths.config);
         match self.systemd.reload(&unit, RELOAD_TIMEOUT).await {
-            Ok(result) if result.is_done() => Ok(()),
+            Ok(result) if result.is_done() => match workers {
+                Some(workers) if !workers.replaced(EFFECT_WITHIN).await => {
+                    let message = "it started no new workers; see nginx's error log".to_owned();
+                    Err(failed(message, false))
+                }
+                _ => Ok(()),
+            },
             Ok(result) => {
                 let message = format!("the job ended with `{result}`; see `journalctl -u {unit}`");
                 Err(failed(message, false))

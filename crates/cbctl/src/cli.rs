@@ -1,0 +1,139 @@
+//! The command line: what can be said, and what the process ends with.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use jiff::Timestamp;
+
+use crate::client::Client;
+use crate::commands::{apply, completion, delete, describe, diff, get, validate, version};
+use crate::error::CommandError;
+use crate::output::{Format, Ui};
+
+/// Controls the tenants of this host through the operator.
+///
+/// Exit codes: 0 done; 1 the operation failed, or `diff` found differences;
+/// 2 the command line is wrong, or `diff` failed.
+#[derive(Debug, Parser)]
+#[command(name = "cbctl", version, max_term_width = 100)]
+struct Arguments {
+    /// The operator's socket
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "CBCTL_SERVER",
+        hide_env_values = true,
+        default_value = "unix:///run/cb/operator.sock",
+        value_parser = socket
+    )]
+    server: PathBuf,
+    /// The form of the output
+    #[arg(short, long, global = true, value_enum, value_name = "FORM", hide_possible_values = true, help = "The form of the output: wide, yaml, json or name")]
+    output: Option<Format>,
+    /// The time, for tests.
+    #[arg(long, global = true, hide = true, env = "CBCTL_NOW")]
+    now: Option<Timestamp>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show objects
+    Get(get::Args),
+    /// Show objects in full, with conditions and services
+    Describe(describe::Args),
+    /// Create or change objects from manifests
+    Apply(apply::Args),
+    /// Delete objects
+    Delete(delete::Args),
+    /// Show what would change, or what differs on the host now
+    Diff(diff::Args),
+    /// Check manifests; needs no operator
+    Validate(validate::Args),
+    /// Show the versions of cbctl and of the operator
+    Version(version::Args),
+    /// Print a shell's completion script
+    Completion(completion::Args),
+}
+
+/// What every command has.
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) ui: Ui,
+    pub(crate) output: Option<Format>,
+}
+
+/// What a command ends with: an exit code.
+pub(crate) type Done = Result<u8, CommandError>;
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let context = Context {
+        client: Client::new(arguments.server),
+        ui: Ui::new(arguments.now.unwrap_or_else(Timestamp::now)),
+        output: arguments.output,
+    };
+    let is_diff = matches!(arguments.command, Command::Diff(_));
+    let done = run(&arguments.command, &context);
+    let done = done.and_then(|code| context.ui.finish().map(|()| code));
+    let code = done.unwrap_or_else(|error| {
+        context.ui.error(&error);
+        // As kubectl: 1 would say that there are differences.
+        if is_diff { 2 } else { error.exit_code() }
+    });
+    ExitCode::from(code)
+}
+
+fn run(command: &Command, context: &Context) -> Done {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::failed(format!("cannot start: {error}")))?;
+    runtime.block_on(async {
+        match command {
+            Command::Get(args) => get::run(args, context).await,
+            Command::Describe(args) => describe::run(args, context).await,
+            Command::Apply(args) => apply::run(args, context).await,
+            Command::Delete(args) => delete::run(args, context).await,
+            Command::Diff(args) => diff::run(args, context).await,
+            Command::Validate(args) => validate::run(args, context),
+            Command::Version(args) => version::run(args, context).await,
+            Command::Completion(args) => {
+                completion::run(args, context, &mut <Arguments as clap::CommandFactory>::command())
+            }
+        }
+    })
+}
+
+/// `unix:///PATH`, or the path alone.
+fn socket(text: &str) -> Result<PathBuf, String> {
+    let path = text.strip_prefix("unix://").unwrap_or(text);
+    if path.starts_with('/') {
+        Ok(path.into())
+    } else {
+        Err("write unix:///PATH, with the full path of the operator's socket".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_server_is_a_socket() {
+        let path = |text| socket(text).ok();
+        assert_eq!(path("unix:///run/x.sock"), Some("/run/x.sock".into()));
+        assert_eq!(path("/run/x.sock"), Some("/run/x.sock".into()));
+        assert_eq!(path("https://host:6443"), None);
+        assert_eq!(path("unix://x.sock"), None);
+    }
+}

@@ -1,0 +1,191 @@
+//! The operator's API over its unix socket: one connection, kept open between
+//! requests and opened again if the operator closed it.
+//!
+//! [`api`] has the requests by name. What must not live here: what is printed.
+
+pub(crate) mod api;
+mod status;
+
+use std::cell::Cell;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+pub(crate) use status::Status;
+
+use crate::error::plain;
+
+/// How long an answer may take. A change waits for the operator to read its
+/// folder, a pass on demand up to two minutes.
+const ANSWER_TIME: Duration = Duration::from_secs(150);
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Nobody answers at the socket.
+    #[error("cannot reach the operator at {}: {}", path.display(), plain(cause))]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The answer broke off.
+    #[error("the connection to the operator broke off")]
+    Broken(#[source] hyper::Error),
+    /// No answer came.
+    #[error("the operator did not answer within {} s", ANSWER_TIME.as_secs())]
+    Silent,
+    /// The answer is not what the API says.
+    #[error("the operator's answer cannot be read")]
+    Unreadable(#[source] serde_json::Error),
+    /// The operator refused.
+    #[error("{0}")]
+    Refused(Box<Status>),
+}
+
+impl Error {
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Error::Unreachable { cause, .. } => match cause.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    "run it as root, or as a member of the group in the Host's spec.api.group"
+                }
+                _ => {
+                    "is the operator running? `systemctl status cb-operator` tells; \
+                     for another socket use --server unix:///PATH"
+                }
+            },
+            Error::Broken(_) | Error::Silent => "`journalctl -u cb-operator` may say why",
+            Error::Unreadable(_) => "is that socket the operator's, and as old as this cbctl?",
+            Error::Refused(status) => return status.hint().map(str::to_owned),
+        };
+        Some(hint.to_owned())
+    }
+
+    /// Whether the operator refused for this reason.
+    pub(crate) fn is_refused_as(&self, reason: &str) -> bool {
+        matches!(self, Error::Refused(status) if status.reason == reason)
+    }
+
+    /// Whether further requests would fail too.
+    pub(crate) fn is_final(&self) -> bool {
+        !matches!(self, Error::Refused(_))
+    }
+}
+
+/// A request.
+struct Ask {
+    method: Method,
+    target: String,
+    media: &'static str,
+    body: Bytes,
+}
+
+/// An answer that is a success.
+struct Answer {
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// A client of the operator.
+pub(crate) struct Client {
+    path: PathBuf,
+    open: Cell<Option<SendRequest<Full<Bytes>>>>,
+}
+
+impl Client {
+    /// A client for this socket. Nothing is opened yet.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            open: Cell::new(None),
+        }
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Answer, Error> {
+        tokio::time::timeout(ANSWER_TIME, self.exchange(ask))
+            .await
+            .map_err(|_| Error::Silent)?
+    }
+
+    async fn exchange(&self, ask: Ask) -> Result<Answer, Error> {
+        let mut kept = self.open.take();
+        loop {
+            let fresh = kept.is_none();
+            let mut connection = match kept.take() {
+                Some(connection) => connection,
+                None => self.connect().await?,
+            };
+            let answer = async {
+                connection.ready().await?;
+                let (head, body) = connection.send_request(ask.request()).await?.into_parts();
+                Ok::<_, hyper::Error>((head, body.collect().await?.to_bytes()))
+            };
+            match answer.await {
+                Ok((head, body)) => {
+                    self.open.set(Some(connection));
+                    return judged(head.status, head.headers, body);
+                }
+                // The operator had closed it; the request was never read.
+                Err(error) if !fresh && (error.is_canceled() || ask.method == Method::GET) => {}
+                Err(error) => return Err(Error::Broken(error)),
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Error> {
+        let unreachable = |cause| Error::Unreachable {
+            path: self.path.clone(),
+            cause,
+        };
+        let stream = UnixStream::connect(&self.path).await.map_err(unreachable)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(Error::Broken)?;
+        // Its end is seen by the next request.
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+}
+
+impl Ask {
+    fn get(target: String) -> Self {
+        Self {
+            method: Method::GET,
+            target,
+            media: "",
+            body: Bytes::new(),
+        }
+    }
+
+    fn request(&self) -> Request<Full<Bytes>> {
+        let mut request = Request::builder()
+            .method(self.method.clone())
+            .uri(&self.target)
+            .header(HOST, "operator")
+            .header(ACCEPT, "application/json");
+        if !self.media.is_empty() {
+            request = request.header(CONTENT_TYPE, self.media);
+        }
+        request
+            .body(Full::new(self.body.clone()))
+            .expect("targets are made of escaped parts")
+    }
+}
+
+fn judged(code: StatusCode, headers: HeaderMap, body: Bytes) -> Result<Answer, Error> {
+    if code.is_success() {
+        return Ok(Answer { headers, body });
+    }
+    Err(Error::Refused(Box::new(Status::of(code.as_u16(), &body))))
+}
