@@ -30,7 +30,15 @@ struct Arguments {
     )]
     server: PathBuf,
     /// The form of the output
-    #[arg(short, long, global = true, value_enum, value_name = "FORM", hide_possible_values = true, help = "The form of the output: wide, yaml, json or name")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORM",
+        hide_possible_values = true,
+        help = "The form of the output: wide, yaml, json or name"
+    )]
     output: Option<Format>,
     /// The time, for tests.
     #[arg(long, global = true, hide = true, env = "CBCTL_NOW")]
@@ -102,9 +110,11 @@ fn run(command: &Command, context: &Context) -> Done {
             Command::Diff(args) => diff::run(args, context).await,
             Command::Validate(args) => validate::run(args, context),
             Command::Version(args) => version::run(args, context).await,
-            Command::Completion(args) => {
-                completion::run(args, context, &mut <Arguments as clap::CommandFactory>::command())
-            }
+            Command::Completion(args) => completion::run(
+                args,
+                context,
+                &mut <Arguments as clap::CommandFactory>::command(),
+            ),
         }
     })
 }

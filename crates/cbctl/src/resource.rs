@@ -60,10 +60,7 @@ fn slashed(words: &[String]) -> Result<Vec<Wanted>, CommandError> {
         }
         let kind = kind(kind_word)?;
         match out.last_mut().filter(|wanted| wanted.kind == kind) {
-            Some(wanted) => wanted
-                .names
-                .get_or_insert_default()
-                .push(name.to_owned()),
+            Some(wanted) => wanted.names.get_or_insert_default().push(name.to_owned()),
             None => out.push(Wanted {
                 kind,
                 names: Some(vec![name.to_owned()]),
@@ -96,7 +93,9 @@ fn kind(word: &str) -> Result<Kind, CommandError> {
 mod tests {
     use super::*;
 
-    fn read(words: &[&str]) -> Result<Vec<(Kind, Option<Vec<String>>)>, String> {
+    type Pairs = Vec<(Kind, Option<Vec<String>>)>;
+
+    fn read(words: &[&str]) -> Result<Pairs, String> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         parse(&words)
             .map(|all| all.into_iter().map(|w| (w.kind, w.names)).collect())
@@ -119,7 +118,11 @@ mod tests {
         ] {
             assert_eq!(read(&[word]), Ok(vec![(Kind::Tenant, None)]), "{word}");
         }
-        assert!(read(&["pods"]).unwrap_err().contains("resource type \"pods\""));
+        assert!(
+            read(&["pods"])
+                .unwrap_err()
+                .contains("resource type \"pods\"")
+        );
         assert!(read(&["tenants.example.org"]).is_err());
         assert!(read(&[]).is_err());
     }

@@ -25,7 +25,11 @@ impl std::str::FromStr for Selector {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        parts(text)?.into_iter().map(requirement).collect::<Result<_, _>>().map(Self)
+        parts(text)?
+            .into_iter()
+            .map(requirement)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 }
 
@@ -143,7 +147,18 @@ mod tests {
     /// A mistake must not select everything.
     #[test]
     fn a_broken_selector_is_an_error() {
-        for broken in ["", ",", "a=b,", "a in b", "a in (b", "a)", "a like (b)", "a=b=c", "-a", "a b"] {
+        for broken in [
+            "",
+            ",",
+            "a=b,",
+            "a in b",
+            "a in (b",
+            "a)",
+            "a like (b)",
+            "a=b=c",
+            "-a",
+            "a b",
+        ] {
             assert!(broken.parse::<Selector>().is_err(), "{broken}");
         }
     }

@@ -126,8 +126,11 @@ impl Client {
                 Some(connection) => connection,
                 None => self.connect().await?,
             };
+            // The operator closed it meanwhile: nothing was asked yet.
+            if !fresh && connection.ready().await.is_err() {
+                continue;
+            }
             let answer = async {
-                connection.ready().await?;
                 let (head, body) = connection.send_request(ask.request()).await?.into_parts();
                 Ok::<_, hyper::Error>((head, body.collect().await?.to_bytes()))
             };
@@ -136,7 +139,8 @@ impl Client {
                     self.open.set(Some(connection));
                     return judged(head.status, head.headers, body);
                 }
-                // The operator had closed it; the request was never read.
+                // It was closed at this moment, and the request was not read or
+                // may be made twice.
                 Err(error) if !fresh && (error.is_canceled() || ask.method == Method::GET) => {}
                 Err(error) => return Err(Error::Broken(error)),
             }
@@ -188,4 +192,43 @@ fn judged(code: StatusCode, headers: HeaderMap, body: Bytes) -> Result<Answer, E
         return Ok(Answer { headers, body });
     }
     Err(Error::Refused(Box::new(Status::of(code.as_u16(), &body))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::Response;
+    use hyper::service::service_fn;
+    use std::convert::Infallible;
+    use tokio::net::UnixListener;
+
+    /// Law 1: an operator that was restarted between two requests is no failure.
+    #[tokio::test]
+    async fn a_connection_that_the_operator_closed_is_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("operator.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let served = tokio::spawn(async move {
+            for _ in 0..3 {
+                let (stream, _) = listener.accept().await.unwrap();
+                let answer = |_| async {
+                    let object = r#"{"metadata": {"name": "a"}}"#;
+                    Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(object))))
+                };
+                let mut server = hyper::server::conn::http1::Builder::new();
+                let server = server.keep_alive(false);
+                let done = server.serve_connection(TokioIo::new(stream), service_fn(answer));
+                done.await.unwrap();
+            }
+        });
+        let client = Client::new(path);
+        let kind = cb_core::api::Kind::Tenant;
+        for _ in 0..2 {
+            assert_eq!(client.get(kind, "a").await.unwrap().name(), "a");
+        }
+        client.delete(kind, "a", false).await.unwrap();
+        served.await.unwrap();
+        let gone = client.get(kind, "a").await.unwrap_err();
+        assert!(gone.is_final(), "{gone}");
+    }
 }

@@ -77,7 +77,8 @@ impl fmt::Display for Status {
                 )
             }
             "Invalid" if !causes.is_empty() => {
-                let kind = Kind::find(kind).map_or(kind.as_str(), Kind::as_str);
+                let known = Kind::find(kind).map(Kind::as_str);
+                let kind = known.unwrap_or(kind.as_str());
                 write!(f, "The {kind} \"{name}\" is invalid:")?;
                 for Cause { message, field } in causes {
                     // A manifest's diagnostic names the field itself.
@@ -112,7 +113,8 @@ mod tests {
 
     #[test]
     fn every_cause_has_a_line_and_names_its_field_once() {
-        let body = br#"{"reason": "Invalid", "message": "m", "details": {"name": "a", "kind": "tenants",
+        let body =
+            br#"{"reason": "Invalid", "message": "m", "details": {"name": "a", "kind": "tenants",
             "causes": [{"field": "spec.version", "message": "a.yaml:3:1: spec.version: no"},
                        {"field": "spec.ports", "message": "taken"}]}}"#;
         assert_eq!(

@@ -72,7 +72,9 @@ fn tenant(object: &Object, now: Timestamp) -> Cells {
     let ready = status.condition("Ready");
     let plain = vec![
         or_none(status.version.clone()),
-        ready.map_or("Unknown", |ready| ready.status.as_str()).into(),
+        ready
+            .map_or("Unknown", |ready| ready.status.as_str())
+            .into(),
         state(object, &status),
         or_none(ports(&status)),
         age(object.created(), now),
@@ -133,7 +135,13 @@ fn application(object: &Object, now: Timestamp) -> Cells {
     let routes: Vec<String> = object
         .items("/spec/routes")
         .iter()
-        .filter_map(|route| Some(format!("{}={}", route["path"].as_str()?, route["service"].as_str()?)))
+        .filter_map(|route| {
+            Some(format!(
+                "{}={}",
+                route["path"].as_str()?,
+                route["service"].as_str()?
+            ))
+        })
         .collect();
     let routes = (!routes.is_empty()).then(|| routes.join(","));
     let wide = vec![

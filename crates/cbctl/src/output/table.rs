@@ -96,7 +96,7 @@ mod tests {
         table.row(vec!["Ähnlichkeit\nx".into(), "1s".into()]);
         assert_eq!(
             table.render(true),
-            "MESSAGE           AGE\nÄhnlichkeit\\nx    1s\n"
+            "MESSAGE          AGE\nÄhnlichkeit\\nx   1s\n"
         );
     }
 }

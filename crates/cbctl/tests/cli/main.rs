@@ -1,0 +1,12 @@
+//! The built `cbctl` as a person uses it, against a server of the test's own.
+//!
+//! The environment is cleared and the clock is fixed, so that what is printed
+//! is the same everywhere.
+
+mod apply;
+mod delete;
+mod diff;
+mod get;
+mod server;
+mod validate;
+mod world;
