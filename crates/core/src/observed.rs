@@ -187,6 +187,12 @@ impl UnitState {
         self.active_state == "activating"
     }
 
+    /// Whether systemd is on its way to stop it.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.active_state == "deactivating"
+    }
+
     /// Whether a start would be refused or hit the start limit.
     #[must_use]
     pub fn is_failed(&self) -> bool {

@@ -267,7 +267,7 @@ impl Catalog {
                 .record(name)
                 .and_then(|record| record.tenant.spec.deletion_policy);
             let policy = policy.unwrap_or(self.host.spec.defaults.deletion_policy);
-            tracing::info!(tenant = %name, "its manifest is gone; removing it ({policy:?})");
+            tracing::info!(tenant = %name, "{name}: its manifest is gone; it is removed ({policy:?})");
             match self.leave(name, policy.into()).await {
                 Ok(()) => drop(taken.changed.insert(name.clone())),
                 Err(error) => drop(failed.insert(format!("tenant {name}: {error}"))),
@@ -296,7 +296,7 @@ impl Catalog {
             record.created = Some(crate::now());
             self.state.insert(record).await?;
         }
-        tracing::info!(tenant = %name, file, "the manifest was accepted");
+        tracing::info!(tenant = %name, file, "{name}: the manifest in {file} is accepted");
         Ok(())
     }
 

@@ -145,7 +145,10 @@ impl StatusFiles {
         let text = match serde_yaml::to_string(&content) {
             Ok(text) => format!("{}{text}", header(&owner)),
             Err(error) => {
-                return tracing::error!(tenant = name, "the status cannot be written: {error}");
+                return tracing::error!(
+                    tenant = name,
+                    "{name}: the status cannot be written: {error}"
+                );
             }
         };
         let work = move || {
@@ -204,9 +207,15 @@ fn report(name: &str, result: Result<Result<(), String>, tokio::task::JoinError>
     match result {
         Ok(Ok(())) => {}
         Ok(Err(reason)) => {
-            tracing::warn!(tenant = name, "the status file cannot be written: {reason}")
+            tracing::warn!(
+                tenant = name,
+                "{name}: the status file cannot be written: {reason}"
+            )
         }
-        Err(error) => tracing::error!(tenant = name, "the status file cannot be written: {error}"),
+        Err(error) => tracing::error!(
+            tenant = name,
+            "{name}: the status file cannot be written: {error}"
+        ),
     }
 }
 

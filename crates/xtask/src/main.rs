@@ -10,6 +10,7 @@
 )]
 
 mod artifacts;
+mod bench;
 mod checks;
 mod demo;
 mod duckdb;
@@ -58,6 +59,15 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Measure the operator against the same work done by hand.
+    Bench {
+        /// How many tenants.
+        #[arg(long, default_value_t = 200)]
+        tenants: usize,
+        /// Measure an unoptimised build, which takes less time to make.
+        #[arg(long)]
+        dev: bool,
+    },
     /// Write the JSON schemas and CRDs in `manifests/` from the Rust types.
     Generate {
         /// Change nothing; fail if a file is not as it would be written.
@@ -104,6 +114,10 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test { only: None } => test::everything(&workspace),
         Command::Test { only: Some(filter) } => test::only(&workspace, &filter),
         Command::Demo { keep } => demo::run(&workspace, keep),
+        Command::Bench { tenants, dev } => {
+            let profile = if dev { Profile::Dev } else { Profile::Release };
+            bench::run(&workspace, tenants, profile)
+        }
         Command::Generate { check } => generate::run(&workspace, check),
         Command::Enter => enter::run(&workspace),
         Command::Rootfs => {

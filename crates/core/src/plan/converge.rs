@@ -38,11 +38,13 @@ pub fn converge(
         planner.plan.steps.clear();
         return planner.plan;
     }
+    // Before the services, which take longer: so that many new tenants ask for
+    // their reload of nginx at about the same time and share it.
+    planner.proxy();
     let stale_units = planner.leftover_units();
     if planner.services_are_ours() {
         planner.services(&stale_units);
     }
-    planner.proxy();
     let mut plan = planner.plan;
     let policy = record
         .tenant
@@ -170,7 +172,7 @@ impl Planner<'_> {
         (mode != folder.mode).then(|| format!("its mode is {mode:o} instead of {:o}", folder.mode))
     }
 
-    /// Owned units that no service wants any more.
+    /// Units of the tenant that no service wants any more.
     fn leftover_units(&self) -> Vec<String> {
         let wanted: BTreeSet<&str> = self
             .desired
@@ -178,10 +180,12 @@ impl Planner<'_> {
             .iter()
             .map(|s| s.unit.as_str())
             .collect();
-        let owned = self.observed.owned_units.iter();
-        owned
+        let owned = self.observed.owned_units.iter().cloned();
+        let mut units: BTreeSet<String> = owned.collect();
+        units.extend(units_without_file(self.observed, self.record, self.layout));
+        units
+            .into_iter()
             .filter(|unit| !wanted.contains(unit.as_str()))
-            .cloned()
             .collect()
     }
 
@@ -235,8 +239,7 @@ impl Planner<'_> {
             }
         }
         for unit in leftover {
-            self.take_down(unit);
-            reload = true;
+            reload |= self.take_down(unit);
         }
         if reload {
             self.step(Aspect::Services, Action::ReloadUnits, "unit files changed");
@@ -257,28 +260,37 @@ impl Planner<'_> {
         self.run();
     }
 
-    /// A running service whose unit or environment file was changed by
-    /// somebody may have been started with the change. That is known from the
-    /// difference alone, which the next steps remove: so it is recorded first.
+    /// A running service whose unit or environment file differs may have been
+    /// started with the difference: somebody restarted it since, or nobody
+    /// knows what it was started with. That is known from the difference
+    /// alone, which the next steps remove: so it is recorded first.
     fn mark_stale(&mut self) {
-        let env_differs = matches!(self.differs(&self.desired.env), Difference::Differs(_));
         let stale: Vec<_> = self
             .desired
             .services
             .iter()
             .filter(|service| {
-                let differs =
-                    env_differs || matches!(self.differs(&service.file), Difference::Differs(_));
-                let started = self.record.services.get(&service.name);
-                differs
-                    && started.is_some_and(|s| {
-                        s.revision == service.revision && self.restarted_since(service)
-                    })
+                self.files_differ(service)
+                    && match self.record.services.get(&service.name) {
+                        Some(started) => {
+                            started.revision == service.revision && self.restarted_since(service)
+                        }
+                        None => self
+                            .unit(&service.unit)
+                            .is_some_and(|unit| unit.is_active() || unit.is_starting()),
+                    }
             })
             .map(|service| service.name.clone())
             .collect();
         if !stale.is_empty() {
-            let reason = "they were restarted by somebody and their files had been changed";
+            let known = stale
+                .iter()
+                .all(|name| self.record.services.contains_key(name));
+            let reason = if known {
+                "they were restarted by somebody and their files had been changed"
+            } else {
+                "it is not known what they run with"
+            };
             self.step(Aspect::Services, Action::RecordStale(stale), reason);
         }
     }
@@ -299,7 +311,8 @@ impl Planner<'_> {
         self.observed.units.get(name)
     }
 
-    fn take_down(&mut self, unit: &str) {
+    /// Takes a unit down. Returns whether its file is to be removed.
+    fn take_down(&mut self, unit: &str) -> bool {
         let reason = "the application has no such service any more";
         if self
             .unit(unit)
@@ -314,11 +327,12 @@ impl Planner<'_> {
                 reason,
             );
         }
-        self.step(
-            Aspect::Services,
-            Action::RemoveUnit(self.layout.unit_file(unit)),
-            reason,
-        );
+        let has_file = self.observed.owned_units.contains(unit);
+        if has_file {
+            let file = self.layout.unit_file(unit);
+            self.step(Aspect::Services, Action::RemoveUnit(file), reason);
+        }
+        has_file
     }
 
     /// Stops what has to be restarted, last service first, then starts what
@@ -340,6 +354,9 @@ impl Planner<'_> {
                     self.port_is_taken(service);
                 }
                 _ if running => self.adopt(service, &state),
+                // A start would cancel the stop that is under way, and tell the
+                // person who asked for it that it failed. Its end is an event.
+                _ if state.is_stopping() => {}
                 _ if state.is_failed() => match self.observed.backing_off.get(&service.unit) {
                     Some(when) => {
                         let message = format!(
@@ -506,11 +523,25 @@ pub(super) fn is_owned(observed: &Observed, path: &PathBuf, owner: &Owner) -> bo
     matches!(observed.paths.get(path), Some(PathState::File { owner: Some(found), .. }) if found == owner)
 }
 
-/// The units of a record's services, beside those that carry its mark.
-pub(super) fn recorded_units(record: &Record) -> BTreeSet<String> {
-    record
-        .services
-        .keys()
-        .map(|service| unit_name(record.name(), service.as_str()))
-        .collect()
+/// The units of the record's services that run, or start at boot, though
+/// somebody took their files away. One that has a file elsewhere is not ours.
+pub(super) fn units_without_file<'a>(
+    observed: &'a Observed,
+    record: &'a Record,
+    layout: Layout<'a>,
+) -> impl Iterator<Item = String> + 'a {
+    let services = record.services.keys().chain(record.ports.by_service.keys());
+    let units = services.map(|service| unit_name(record.name(), service.as_str()));
+    units.filter(move |unit| {
+        let foreign = FOREIGN_UNIT_FOLDERS.map(|folder| Path::new(folder).join(unit));
+        let has_file = [layout.unit_file(unit)]
+            .iter()
+            .chain(&foreign)
+            .any(|path| observed.paths.contains_key(path));
+        let runs = observed
+            .units
+            .get(unit)
+            .is_some_and(|state| !matches!(state.active_state.as_str(), "inactive" | "failed"));
+        !has_file && (runs || observed.enabled.contains(unit))
+    })
 }

@@ -6,7 +6,9 @@
 //! aspect does not keep the others from being done, but the tenant is
 //! forgotten only when all of them were.
 
-use super::converge::{is_owned, recorded_units};
+use std::collections::BTreeSet;
+
+use super::converge::{is_owned, units_without_file};
 use super::{Action, Aspect, Cause, Plan, Step};
 use crate::api::Host;
 use crate::layout::{Layout, user_name};
@@ -78,13 +80,8 @@ impl Removal<'_> {
         let reason = "the tenant is removed";
         // A unit whose file somebody took away may still run.
         let owned = &self.observed.owned_units;
-        let gone = recorded_units(self.record).into_iter().filter(|unit| {
-            !self
-                .observed
-                .paths
-                .contains_key(&self.layout.unit_file(unit))
-        });
-        let units: Vec<String> = owned.iter().cloned().chain(gone).collect();
+        let gone = units_without_file(self.observed, self.record, self.layout);
+        let units: BTreeSet<String> = owned.iter().cloned().chain(gone).collect();
         for unit in units.iter().rev() {
             let state = self.observed.units.get(unit);
             if state
@@ -121,11 +118,14 @@ impl Removal<'_> {
         }
         let sysusers = self.layout.sysusers_file(&name);
         // The user goes before its definition: the definition is what tells
-        // that it is ours.
-        if is_owned(self.observed, &sysusers, &self.owner) {
-            if self.observed.user.is_some() {
-                self.step(Aspect::Data, Action::RemoveUser(user_name(&name)), reason);
-            }
+        // that it is ours. Where somebody took that away, a pass that was once
+        // complete tells it.
+        let defined = is_owned(self.observed, &sysusers, &self.owner);
+        let known = self.record.applied.is_some() && !exists(&sysusers);
+        if (defined || known) && self.observed.user.is_some() {
+            self.step(Aspect::Data, Action::RemoveUser(user_name(&name)), reason);
+        }
+        if defined {
             self.step(Aspect::Data, Action::RemoveFile(sysusers), reason);
         }
     }

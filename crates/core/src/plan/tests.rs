@@ -181,6 +181,16 @@ fn a_stopped_service_is_started_and_a_failed_one_is_reset_first() {
 }
 
 #[test]
+fn a_service_that_is_being_stopped_is_started_when_it_has_stopped() {
+    let mut world = World::converged();
+    let unit = world.observed.units.get_mut("ky04-api.service").unwrap();
+    unit.active_state = "deactivating".into();
+    assert!(world.plan().is_empty());
+    world.observed.units.remove("ky04-api.service");
+    assert_eq!(world.plan().steps.len(), 1);
+}
+
+#[test]
 fn a_service_that_fails_again_and_again_waits() {
     let mut world = World::converged();
     world

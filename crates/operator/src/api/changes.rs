@@ -247,5 +247,5 @@ fn log(peer: Peer, kind: Kind, name: &str, what: &str, dry_run: bool) {
     let (uid, pid) = peer
         .0
         .map_or((None, None), |peer| (Some(peer.uid()), peer.pid()));
-    tracing::info!(kind = %kind, name = %shown(name), uid, pid, "API: {what}");
+    tracing::info!(kind = %kind, name = %shown(name), uid, pid, "API: {kind} {} {what}", shown(name));
 }

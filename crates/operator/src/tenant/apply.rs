@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cb_core::plan::{Action, Aspect, Plan, Step};
+use cb_core::plan::{Action, Aspect, Cause, Plan, Step};
 use cb_core::record::{Phase, Ports, Record, Started};
 use cb_core::status::{Facet, Problem};
 use cb_core::types::TenantName;
@@ -42,12 +42,29 @@ impl<H: Host> Engine<H> {
                 continue;
             }
             if let Err(error) = self.execute(name, &step.action, i360).await {
-                tracing::warn!(tenant = %name, reason = error.reason, "failed to {}: {}", step.action, error.message);
+                tracing::warn!(
+                    tenant = %name,
+                    reason = error.reason,
+                    "{name}: failed to {}: {}",
+                    step.action,
+                    error.message
+                );
                 failed.insert(step.aspect);
                 applied.problems.push(problem(step, error));
             } else {
-                let cause = format!("{:?}", step.cause);
-                tracing::info!(tenant = %name, action = step.action.kind(), cause, "{} ({})", step.action, step.reason);
+                let drift = if step.cause == Cause::Drift {
+                    "drift: "
+                } else {
+                    ""
+                };
+                tracing::info!(
+                    tenant = %name,
+                    action = step.action.kind(),
+                    cause = ?step.cause,
+                    "{name}: {drift}{} ({})",
+                    step.action,
+                    step.reason
+                );
             }
         }
         applied

@@ -347,7 +347,7 @@ impl<H: cb_host::Host> Engine<H> {
             return Again::Gone;
         }
         for problem in &done.problems {
-            tracing::error!(tenant = %name, "cannot remove the tenant: {}", problem.message);
+            tracing::error!(tenant = %name, "{name}: cannot be removed: {}", problem.message);
         }
         Again::Backoff
     }
@@ -402,7 +402,12 @@ fn log_change(name: &TenantName, previous: Option<&TenantStatus>, status: &Tenan
         return;
     }
     if let Some((ready, reason, message)) = after {
-        tracing::info!(tenant = %name, ready = ready.as_str(), reason, "{message}");
+        let word = if status.is_ready() {
+            "ready"
+        } else {
+            "not ready"
+        };
+        tracing::info!(tenant = %name, ready = ready.as_str(), reason, "{name}: {word} ({reason}): {message}");
     }
 }
 
