@@ -10,6 +10,7 @@
 pub mod files;
 pub mod health;
 mod host;
+pub mod memory;
 pub mod nginx;
 pub mod releases;
 mod retry;
