@@ -1,10 +1,9 @@
 //! `cbctl describe`: objects for a person to read, with everything that tells
 //! why they are as they are.
 
-use std::fmt::Write as _;
-
-use cb_core::api::Kind;
+use cb_core::api::{Kind, TenantStatus};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::get::find;
 use crate::cli::{Context, Done};
@@ -12,8 +11,9 @@ use crate::error::CommandError;
 use crate::object::Object;
 use crate::output::age::age;
 use crate::output::columns::state;
+use crate::output::sheet::Sheet;
 use crate::output::table::{Table, or_none};
-use crate::output::{Format, document, one_line};
+use crate::output::{Format, document};
 use crate::resource;
 
 /// The arguments.
@@ -55,64 +55,11 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Done {
     }
 }
 
-/// Names and values, one to a line.
-#[derive(Default)]
-struct Sheet(String);
-
-impl Sheet {
-    const WIDTH: usize = 18;
-
-    fn field(&mut self, name: &str, value: &str) {
-        let name = format!("{name}:");
-        let _ = writeln!(
-            self.0,
-            "{name:width$}{}",
-            one_line(value),
-            width = Self::WIDTH
-        );
-    }
-
-    fn optional(&mut self, name: &str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.field(name, value);
-        }
-    }
-
-    /// Several values, the first beside the name.
-    fn list(&mut self, name: &str, values: &[String]) {
-        match values.split_first() {
-            None => self.field(name, "<none>"),
-            Some((first, rest)) => {
-                self.field(name, first);
-                for value in rest {
-                    let _ = writeln!(
-                        self.0,
-                        "{:width$}{}",
-                        "",
-                        one_line(value),
-                        width = Self::WIDTH
-                    );
-                }
-            }
-        }
-    }
-
-    fn table(&mut self, name: &str, table: &Table) {
-        let _ = write!(self.0, "{name}:\n{}", table.indented(2));
-    }
-}
-
 fn describe(kind: Kind, object: &Object, now: Timestamp) -> Result<String, CommandError> {
     let mut sheet = Sheet::default();
     sheet.field("Name", object.name());
-    let pairs = |pairs: Vec<(&str, String)>| -> Vec<String> {
-        pairs
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect()
-    };
-    sheet.list("Labels", &pairs(object.entries("/metadata/labels")));
-    sheet.list("Annotations", &pairs(object.annotations()));
+    sheet.list("Labels", &pairs(&object.entries("/metadata/labels")));
+    sheet.list("Annotations", &pairs(&object.annotations()));
     sheet.optional("Manifest", object.file());
     if let Some(created) = object.text("/metadata/creationTimestamp") {
         sheet.field(
@@ -124,99 +71,82 @@ fn describe(kind: Kind, object: &Object, now: Timestamp) -> Result<String, Comma
         Kind::Tenant => tenant(&mut sheet, object, now),
         Kind::Application => application(&mut sheet, object),
         Kind::Host => {
-            let spec = document(&object.value()["spec"], Format::Yaml)?;
-            let _ = writeln!(sheet.0, "Spec:");
-            for line in spec.lines() {
-                let _ = writeln!(sheet.0, "  {}", one_line(line));
-            }
+            sheet.block("Spec", &document(&object.value()["spec"], Format::Yaml)?);
         }
     }
-    Ok(sheet.0)
+    Ok(sheet.text())
 }
 
 fn tenant(sheet: &mut Sheet, object: &Object, now: Timestamp) {
     let status = object.tenant_status();
     sheet.field("State", &state(object, &status));
     let (newest, seen) = (object.generation(), status.observed_generation);
-    let seen = if seen < newest {
+    let generation = if seen < newest {
         format!("{newest} (the status is about {seen})")
     } else {
         newest.to_string()
     };
-    sheet.field("Generation", &seen);
+    sheet.field("Generation", &generation);
+    tenant_spec(sheet, object);
+    tenant_status(sheet, &status, now);
+}
+
+/// What the tenant should be.
+fn tenant_spec(sheet: &mut Sheet, object: &Object) {
     sheet.optional("Display Name", object.text("/spec/displayName"));
     sheet.field("Application", &or_none(object.text("/spec/application")));
     sheet.field("Version", &or_none(object.text("/spec/version")));
-    sheet.field("Running Version", &or_none(status.version.clone()));
-    sheet.field("Release", &or_none(status.release.clone()));
-    if let Some(version) = status.schema_version {
-        sheet.field("Schema Version", &version.to_string());
-    }
+    sheet.list("Domains", &owned(&object.texts("/spec/domains")));
     for (name, pointer) in [
         ("Suspend", "/spec/suspend"),
         ("i360 Access", "/spec/database/i360"),
     ] {
-        if object
-            .value()
-            .pointer(pointer)
-            .and_then(serde_json::Value::as_bool)
-            == Some(true)
-        {
+        if object.value().pointer(pointer) == Some(&Value::Bool(true)) {
             sheet.field(name, "true");
         }
     }
     sheet.optional("Drift Policy", object.text("/spec/driftPolicy"));
     sheet.optional("Deletion Policy", object.text("/spec/deletionPolicy"));
-    let limits: Vec<String> = object
-        .entries("/spec/resources")
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    sheet.optional(
-        "Resources",
-        (!limits.is_empty()).then(|| limits.join(", ")).as_deref(),
+    sheet.some("Resources", &pairs(&object.entries("/spec/resources")));
+    sheet.some(
+        "Placement",
+        &pairs(&object.entries("/spec/placement/hostSelector")),
     );
-    sheet.list("Domains", &owned(&object.texts("/spec/domains")));
-    sheet.list("URLs", &status.urls);
-    let ports: Vec<String> = status
-        .ports
-        .iter()
-        .map(|(s, port)| format!("{port} ({s})"))
-        .collect();
-    sheet.list("Ports", &ports);
     // Law 11: names, never values.
-    let env: Vec<String> = object
-        .entries("/spec/env")
-        .iter()
-        .map(|(name, _)| (*name).into())
-        .collect();
-    if !env.is_empty() {
-        sheet.field("Environment", &env.join(", "));
+    let env = object.entries("/spec/env");
+    let env: Vec<&str> = env.iter().map(|(name, _)| *name).collect();
+    sheet.some("Environment", &owned(&env));
+    let secret = |item: &Value| {
+        let (name, file) = (item["name"].as_str()?, item["file"].as_str()?);
+        Some(format!("{name} (from {file})"))
+    };
+    let secrets = object.items("/spec/secretRefs").iter();
+    sheet.some("Secrets", &secrets.filter_map(secret).collect::<Vec<_>>());
+}
+
+/// What the operator saw.
+fn tenant_status(sheet: &mut Sheet, status: &TenantStatus, now: Timestamp) {
+    sheet.field("Running Version", &or_none(status.version.clone()));
+    sheet.field("Release", &or_none(status.release.clone()));
+    if let Some(version) = status.schema_version {
+        sheet.field("Schema Version", &version.to_string());
     }
-    let secrets: Vec<String> = object
-        .items("/spec/secretRefs")
-        .iter()
-        .filter_map(|item| {
-            Some(format!(
-                "{} (from {})",
-                item["name"].as_str()?,
-                item["file"].as_str()?
-            ))
-        })
-        .collect();
-    if !secrets.is_empty() {
-        sheet.list("Secrets", &secrets);
-    }
+    sheet.list("URLs", &status.urls);
+    let ports = status.ports.iter();
+    let ports = ports.map(|(service, port)| format!("{port} ({service})"));
+    sheet.list("Ports", &ports.collect::<Vec<_>>());
     let mut services = Table::new(["NAME", "UNIT", "STATE", "HEALTHY", "INVOCATION"]);
     for service in &status.services {
+        let healthy = match service.healthy {
+            None => "Unknown",
+            Some(true) => "True",
+            Some(false) => "False",
+        };
         services.row(vec![
             service.name.clone(),
             service.unit.clone(),
             format!("{} ({})", service.active_state, service.sub_state),
-            service
-                .healthy
-                .map_or("Unknown", |healthy| if healthy { "True" } else { "False" })
-                .into(),
+            healthy.into(),
             or_none(service.invocation_id.clone()),
         ]);
     }
@@ -272,4 +202,9 @@ fn application(sheet: &mut Sheet, object: &Object) {
 
 fn owned(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn pairs(entries: &[(&str, String)]) -> Vec<String> {
+    let pairs = entries.iter();
+    pairs.map(|(key, value)| format!("{key}={value}")).collect()
 }

@@ -191,7 +191,7 @@ async fn application(
     } else {
         "would be created"
     };
-    let (old, new) = hidden(live.as_ref().map(Object::essence), new.essence());
+    let (old, new) = hidden(live.as_ref().map(essence), essence(&new));
     let old = old.map_or_else(|| Ok(String::new()), |old| document(&old, Format::Yaml))?;
     let new = document(&new, Format::Yaml)?;
     let diff = TextDiff::from_lines(&old, &new)
@@ -203,6 +203,15 @@ async fn application(
     let mut out = title(&name, what, &context.ui);
     out.push_str(&coloured(&diff, &context.ui));
     Ok(Some(out))
+}
+
+/// What a person wrote, without mappings that they did not.
+fn essence(object: &Object) -> Value {
+    let mut essence = object.essence();
+    if let Some(parts) = essence.as_object_mut() {
+        parts.retain(|_, part| part.as_object().is_none_or(|part| !part.is_empty()));
+    }
+    essence
 }
 
 /// Law 11: a diff says that the value of an environment variable changed, and
@@ -218,7 +227,8 @@ fn hidden(mut old: Option<Value>, mut new: Value) -> (Option<Value>, Value) {
             .unwrap_or_default()
     };
     let hide = |object: &mut Value, before: Option<&Value>| {
-        let services = object["spec"]["services"].as_array_mut();
+        let services = object.pointer_mut("/spec/services");
+        let services = services.and_then(Value::as_array_mut);
         for service in services.into_iter().flatten() {
             let old = values(before, &service["name"]);
             let env = service.get_mut("env").and_then(Value::as_object_mut);

@@ -3,6 +3,7 @@
 
 pub(crate) mod age;
 pub(crate) mod columns;
+pub(crate) mod sheet;
 pub(crate) mod table;
 
 use std::cell::{Cell, RefCell};

@@ -56,13 +56,9 @@ impl Table {
         out
     }
 
-    /// The text with each line indented.
-    pub(crate) fn indented(&self, by: usize) -> String {
-        let pad = " ".repeat(by);
-        self.render(true)
-            .lines()
-            .map(|line| format!("{pad}{line}\n"))
-            .collect()
+    /// Whether there is no row.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 }
 

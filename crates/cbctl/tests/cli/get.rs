@@ -1,5 +1,7 @@
 //! Looking: `get`, `describe`, `version`, and what is said when nobody answers.
 
+use std::process::Stdio;
+
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
@@ -178,4 +180,39 @@ fn an_operator_that_does_not_answer_is_said_with_what_to_do() {
     // A socket that nobody listens at any more.
     drop(std::os::unix::net::UnixListener::bind(folder.path().join("dead.sock")).unwrap());
     assert_snapshot!([at("none.sock"), at("dead.sock")].join("\n"));
+}
+
+/// A reader that left early is no failure; a disk that is full is one.
+#[test]
+fn output_that_cannot_be_written_is_said() {
+    let world = world();
+    let run = |out: Stdio| {
+        let child = world.command("get tenants").stdout(out).spawn().unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), said)
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(run(writer.into()), (Some(0), String::new()));
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let (code, said) = run(full.into());
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        said,
+        "error: cannot write the output: No space left on device\n"
+    );
+}
+
+#[test]
+fn a_server_that_is_no_socket_is_a_wrong_command_line() {
+    let world = World::new();
+    let said = world.run("get tenants --server https://host:6443");
+    assert!(
+        said.contains("write unix:///PATH") && said.ends_with("--- exit 2\n"),
+        "{said}"
+    );
 }

@@ -31,6 +31,15 @@ impl World {
         self.folder.path().join("work")
     }
 
+    /// A run of `cbctl` that is not started yet.
+    pub(crate) fn command(&self, line: &str) -> Command {
+        command(
+            &self.folder.path().join("operator.sock"),
+            &self.work(),
+            line,
+        )
+    }
+
     /// Runs `cbctl` and gives all that it said.
     pub(crate) fn run(&self, line: &str) -> String {
         self.run_with(line, "")
@@ -47,17 +56,7 @@ impl World {
 /// Runs `cbctl` for a socket, in a folder.
 pub(crate) fn run_at(socket: &Path, folder: &Path, line: &str, input: &str) -> String {
     use std::io::Write as _;
-    let mut child = Command::new(env!("CARGO_BIN_EXE_cbctl"))
-        .args(line.split_whitespace())
-        .env_clear()
-        .env("CBCTL_SERVER", format!("unix://{}", socket.display()))
-        .env("CBCTL_NOW", "2026-03-04T12:00:00Z")
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command(socket, folder, line).spawn().unwrap();
     // It may end without reading it.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
@@ -72,6 +71,20 @@ pub(crate) fn run_at(socket: &Path, folder: &Path, line: &str, input: &str) -> S
     }
     said.push_str(&format!("--- exit {}\n", output.status.code().unwrap()));
     said
+}
+
+fn command(socket: &Path, folder: &Path, line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cbctl"));
+    command
+        .args(line.split_whitespace())
+        .env_clear()
+        .env("CBCTL_SERVER", format!("unix://{}", socket.display()))
+        .env("CBCTL_NOW", "2026-03-04T12:00:00Z")
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
 }
 
 /// A tenant's manifest; `more` are further lines of its spec.
