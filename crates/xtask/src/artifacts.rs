@@ -31,9 +31,10 @@ pub(crate) fn build(
     versions: &[&str],
 ) -> Result<Artifacts> {
     let artifacts = Artifacts::of_this_checkout()?;
-    let (programs, own): (Vec<PathBuf>, Vec<PathBuf>) = compile(workspace, profile)?
-        .into_iter()
-        .partition(|path| is_example(path));
+    let (programs, own): (Vec<PathBuf>, Vec<PathBuf>) =
+        compile(workspace, profile, &["--workspace"])?
+            .into_iter()
+            .partition(|path| is_example(path));
     let library = duckdb::folder(workspace).join(duckdb::LIBRARY);
     fs::create_dir_all(&artifacts.bin)
         .with_context(|| format!("cannot create {}", artifacts.bin.display()))?;
@@ -48,10 +49,27 @@ pub(crate) fn build(
     Ok(artifacts)
 }
 
-/// Compiles the workspace; the programs it has, except this one.
-fn compile(workspace: &Workspace, profile: Profile) -> Result<Vec<PathBuf>> {
-    let mut cargo = workspace.cargo(&["build", "--workspace", "--bins", "--locked"]);
-    cargo.arg("--message-format=json-render-diagnostics");
+/// Builds the operator, `cbctl` and the small test application alone, in a
+/// folder of their own. Needs no DuckDB.
+pub(crate) fn build_small(workspace: &Workspace, profile: Profile) -> Result<Artifacts> {
+    let mut artifacts = Artifacts::of_this_checkout()?;
+    artifacts.bin.set_file_name("bench");
+    let packages = ["-p", "cb-operator", "-p", "cbctl", "-p", "cb-e2e"];
+    fs::create_dir_all(&artifacts.bin)
+        .and_then(|()| fs::create_dir_all(&artifacts.releases))
+        .with_context(|| format!("cannot create {}", artifacts.bin.display()))?;
+    for file in compile(workspace, profile, &packages)? {
+        place(&file, &artifacts.bin)?;
+    }
+    Ok(artifacts)
+}
+
+/// Compiles what is selected; the programs there are, except this one.
+fn compile(workspace: &Workspace, profile: Profile, selected: &[&str]) -> Result<Vec<PathBuf>> {
+    let mut cargo = workspace.cargo(&["build", "--bins", "--locked"]);
+    cargo
+        .args(selected)
+        .arg("--message-format=json-render-diagnostics");
     if profile == Profile::Release {
         cargo.arg("--release");
     }

@@ -58,7 +58,7 @@ systemctl reload nginx
 /// Runs the benchmark with this many tenants.
 pub(crate) fn run(workspace: &Workspace, tenants: usize, profile: Profile) -> Result<()> {
     setup::run(workspace)?;
-    let artifacts = artifacts::build(workspace, profile, &[])?;
+    let artifacts = artifacts::build_small(workspace, profile)?;
     let (made, by_operator) = by_operator(workspace, &artifacts, tenants)?;
     let by_hand = by_hand(&artifacts, tenants, &made)?;
 

@@ -83,9 +83,12 @@ impl<H: Host> Engine<H> {
             Action::RecordStale(services) => {
                 let stale = |record: &mut Record| {
                     for service in services {
-                        if let Some(started) = record.services.get_mut(service) {
-                            Record::STALE.clone_into(&mut started.revision);
-                        }
+                        let started = record.services.entry(service.clone()).or_insert(Started {
+                            revision: String::new(),
+                            invocation_id: None,
+                            i360,
+                        });
+                        Record::STALE.clone_into(&mut started.revision);
                     }
                 };
                 self.state.update(name, stale).await
