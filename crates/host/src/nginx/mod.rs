@@ -303,8 +303,7 @@ impl Worker {
             message,
             transient,
         };
-        let state = self.systemd.unit(&unit);
-        if self.systemd.is_fresh() && !state.is_some_and(|state| state.is_active()) {
+        if !self.is_running().await {
             // It reads everything when it starts: no reload is owed.
             files::remove(&self.marker)?;
             return Err(SiteError::NotRunning { unit });
@@ -324,6 +323,17 @@ impl Worker {
             }
             Err(error) => Err(failed(chain(&error), error.is_transient())),
         }
+    }
+
+    /// Whether nginx runs, as far as systemd can be asked. What the signals
+    /// said last is enough for a yes. A no would drop a reload that is owed, so
+    /// it is asked for anew: a unit may just be between two of its states.
+    async fn is_running(&self) -> bool {
+        let seen = || {
+            let state = self.systemd.unit(&self.paths.unit);
+            !self.systemd.is_fresh() || state.is_some_and(|state| state.is_active())
+        };
+        seen() || self.systemd.relist().await.is_err() || seen()
     }
 
     /// The live sites that carry our mark.
