@@ -191,6 +191,13 @@ impl State {
         self.publish(name);
     }
 
+    /// Forgets the status of a tenant that was removed: one of its name that
+    /// comes later has not been seen yet.
+    pub fn forget_status(&self, name: &TenantName) {
+        self.lock().statuses.remove(name);
+        self.publish(name);
+    }
+
     /// Makes the store that the API reads from follow the records.
     fn publish(&self, name: &TenantName) {
         // Under the lock, so that two changes are published in their order.

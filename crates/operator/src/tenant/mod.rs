@@ -342,6 +342,7 @@ impl<H: cb_host::Host> Engine<H> {
         let done = self.apply(&name, &plan, false, cancel).await;
         if done.problems.is_empty() && !done.cancelled {
             self.ledger.release(&name);
+            self.state.forget_status(&name);
             self.sink.remove(&name, &record.file).await;
             self.readiness.forget(&name);
             return Again::Gone;
