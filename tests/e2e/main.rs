@@ -4,6 +4,11 @@
 //! A test belongs here only if a library test cannot prove the same, and names
 //! the law that it holds.
 
+mod absence;
+mod faults;
 mod life;
+mod looks;
+mod ownership;
+mod ports;
 mod smoke;
 mod world;
