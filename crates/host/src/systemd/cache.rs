@@ -27,6 +27,9 @@ const SUFFIX: &str = ".service";
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     units: BTreeMap<String, UnitState>,
+    /// Whether systemd reads its unit files again and so takes every unit away
+    /// for a moment.
+    reloading: bool,
 }
 
 impl Cache {
@@ -37,6 +40,7 @@ impl Cache {
     /// Takes in a complete listing. Returns the services that differ from what
     /// was known.
     pub(super) fn replace(&mut self, rows: Vec<Row>) -> Vec<String> {
+        self.reloading = false;
         let before = std::mem::take(&mut self.units);
         self.merge(rows);
         let (old, new) = (&before, &self.units);
@@ -63,8 +67,14 @@ impl Cache {
         }
     }
 
+    /// Until the complete listing that follows a daemon-reload, a unit that is
+    /// taken away is taken for one that comes back.
+    pub(super) fn begin_reload(&mut self) {
+        self.reloading = true;
+    }
+
     pub(super) fn remove(&mut self, name: &str) -> bool {
-        self.units.remove(name).is_some()
+        !self.reloading && self.units.remove(name).is_some()
     }
 
     /// Takes in changed properties. Returns whether anything is new.
@@ -183,5 +193,20 @@ mod tests {
         assert_eq!(cache.get("b.service"), None);
         assert!(cache.remove("a.service"));
         assert!(!cache.remove("a.service"));
+    }
+
+    /// Law 8: systemd takes all units away and brings them back when it reads
+    /// its files; a running service is never seen as stopped for that.
+    #[test]
+    fn a_unit_outlives_a_reload_and_is_gone_if_the_listing_lacks_it() {
+        let mut cache = Cache::default();
+        let changed = HashMap::from([("ActiveState", Variant::new("active"))]);
+        assert!(cache.change("a.service", &changed));
+        cache.begin_reload();
+        assert!(!cache.remove("a.service"));
+        assert!(cache.get("a.service").unwrap().is_active());
+        assert_eq!(cache.replace(Vec::new()), ["a.service"]);
+        assert!(cache.change("a.service", &changed));
+        assert!(cache.remove("a.service"));
     }
 }

@@ -350,7 +350,9 @@ impl Reader {
             }
             "Reloading" => {
                 let begins: bool = body.deserialize()?;
-                if !begins {
+                if begins {
+                    self.shared.cache().begin_reload();
+                } else {
                     self.next.all = true;
                 }
             }
