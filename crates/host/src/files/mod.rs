@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use cache::Stamp;
 pub use cache::{FileCache, MAX_READ, OwnedFile};
 pub use dirs::{ensure_dir, move_dir};
-pub use write::{FileSpec, link, remove, remove_abandoned, write};
+pub use write::{FileSpec, link, remove, remove_abandoned, remove_abandoned_below, write};
 
 /// Why a file or folder could not be changed or read.
 #[derive(Debug, thiserror::Error)]
@@ -31,14 +31,15 @@ pub enum FileError {
         source: io::Error,
     },
     /// The disk or a quota is full.
-    #[error("no space left to {what} {}: {free} bytes are free on its file system; free some, nothing was changed", path.display())]
+    ///
+    /// Says nothing of how much is left: that changes all the time, and a
+    /// condition must not (law 8).
+    #[error("no space left to {what} {}; make room on its file system, nothing was changed", path.display())]
     NoSpace {
         /// What was tried.
         what: &'static str,
         /// On what.
         path: PathBuf,
-        /// What is left.
-        free: u64,
         /// Why it failed.
         source: io::Error,
     },
@@ -65,13 +66,7 @@ impl FileError {
         }
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                let free = free_space(&path);
-                FileError::NoSpace {
-                    what,
-                    path,
-                    free,
-                    source,
-                }
+                FileError::NoSpace { what, path, source }
             }
             io::ErrorKind::NotADirectory => FileError::InTheWay {
                 path,
@@ -81,18 +76,23 @@ impl FileError {
         }
     }
 
+    /// The same error, told of the place where `path` was to be moved.
+    #[must_use]
+    pub(crate) fn moved(mut self, from: &Path, to: &Path) -> Self {
+        let (FileError::Io { path, .. }
+        | FileError::NoSpace { path, .. }
+        | FileError::InTheWay { path, .. }) = &mut self;
+        if let Ok(below) = path.strip_prefix(from) {
+            *path = to.join(below);
+        }
+        self
+    }
+
     /// Whether the disk or a quota is full.
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         matches!(self, FileError::NoSpace { .. })
     }
-}
-
-/// The bytes free at the nearest folder that exists.
-fn free_space(path: &Path) -> u64 {
-    path.ancestors()
-        .find_map(|folder| rustix::fs::statvfs(folder).ok())
-        .map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// An error with all of its sources in one line.

@@ -167,7 +167,16 @@ fn install(release: &Release, limits: Limits) -> Result<(), ReleaseError> {
     }
     let folder = release.path.parent().unwrap_or(Path::new("/"));
     files::ensure_dir(folder, FileSpec::own(0o755))?;
-    let mut builder = tree::Builder::begin(folder, limits)?;
+    let builder = tree::Builder::begin(folder, limits)?;
+    let root = builder.root().to_owned();
+    make(release, builder).map_err(|error| match error {
+        // The temporary folder has another name each time, and is gone.
+        ReleaseError::File(error) => error.moved(&root, &release.path).into(),
+        error => error,
+    })
+}
+
+fn make(release: &Release, mut builder: tree::Builder) -> Result<(), ReleaseError> {
     let (source, sha256) = match &release.source {
         VersionSource {
             folder: Some(folder),

@@ -263,3 +263,26 @@ async fn a_missing_source_is_named() {
     assert!(error.to_string().contains("/source"), "{error}");
     place.assert_nothing_installed();
 }
+
+/// Law 8: a full disk is told in the same words each time, of the place that
+/// the release was for.
+#[tokio::test]
+async fn a_full_disk_is_told_in_the_same_words_each_time() {
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+    let place = Place::new();
+    let release = place.folder_release();
+    std::fs::write(place.path("source/large"), vec![0; 1 << 20]).unwrap();
+    let releases = place.path("releases");
+    std::fs::create_dir_all(&releases).unwrap();
+    let options = c"size=64k";
+    mount("tmpfs", &releases, "tmpfs", MountFlags::empty(), options)
+        .expect("the tests run as root and can mount");
+    let first = Releases::default().install(&release).await;
+    let second = Releases::default().install(&release).await;
+    unmount(&releases, UnmountFlags::DETACH).unwrap();
+    let (first, second) = (first.unwrap_err(), second.unwrap_err());
+    assert!(matches!(&first, ReleaseError::File(error) if error.is_no_space()));
+    let wanted = release.path.join("large").display().to_string();
+    assert!(first.to_string().contains(&wanted), "{first}");
+    assert_eq!(first.to_string(), second.to_string());
+}

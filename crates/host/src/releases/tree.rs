@@ -41,6 +41,11 @@ impl Builder {
         })
     }
 
+    /// Where it is being made.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Counts an entry and checks its place; the path is inside the release.
     fn admit(&mut self, source: &Path, entry: &Path) -> Result<PathBuf, ReleaseError> {
         self.entries += 1;
