@@ -143,6 +143,25 @@ pub fn remove_abandoned(folder: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
+/// As [`remove_abandoned`], in the folders below too, without following links
+/// and without those whose name starts with a dot.
+///
+/// # Errors
+/// A folder cannot be read; that it does not exist is no error.
+pub fn remove_abandoned_below(folder: &Path) -> Result<(), FileError> {
+    remove_abandoned(folder)?;
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Ok(());
+    };
+    for entry in entries.flatten() {
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if !hidden && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_abandoned_below(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// The folder of a path, opened without following symbolic links anywhere on
 /// the way (a state folder on another disk is mounted there, not linked), and
 /// the path's last part.
@@ -249,9 +268,15 @@ mod tests {
         std::fs::write(folder.path().join("kept"), "").unwrap();
         remove_abandoned(folder.path()).unwrap();
         assert_eq!(names(folder.path()), ["kept"]);
+        let below = folder.path().join("ky04");
+        std::fs::create_dir(&below).unwrap();
+        std::fs::write(below.join(temporary_name()), "half a secret").unwrap();
+        symlink(&below, folder.path().join("link")).unwrap();
+        remove_abandoned_below(folder.path()).unwrap();
+        assert_eq!(names(&below), Vec::<String>::new());
     }
 
-    /// A full disk leaves the old file and says how much is left.
+    /// A full disk leaves the old file.
     #[test]
     fn a_full_disk_leaves_the_old_file_and_nothing_beside() {
         use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -264,7 +289,8 @@ mod tests {
             write(&path, b"old", FileSpec::own(0o644)).unwrap();
             let error = write(&path, &[b'x'; 1 << 20], FileSpec::own(0o644)).unwrap_err();
             assert!(error.is_no_space(), "{error:?}");
-            assert!(error.to_string().contains("bytes are free"), "{error}");
+            let path = path.display().to_string();
+            assert!(error.to_string().contains(&path), "{error}");
             assert_eq!(std::fs::read(&path).unwrap(), b"old");
             assert_eq!(names(folder.path()), ["a"]);
         });

@@ -160,6 +160,19 @@ fn tidy(spec: &HostSpec) -> Result<(), files::FileError> {
     ] {
         files::remove_abandoned(Path::new(folder))?;
     }
+    for folder in [
+        layout.records(),
+        state.join("pending"),
+        PathBuf::from(spec.paths.env.as_str()),
+    ] {
+        files::remove_abandoned_below(&folder)?;
+    }
+    // A person's folder: that it cannot be read is for the watcher to tell.
+    if let Ok(manifests) = std::fs::canonicalize(spec.paths.manifests.as_str())
+        && let Err(error) = files::remove_abandoned_below(&manifests)
+    {
+        tracing::warn!("{}", chain(&error));
+    }
     releases::remove_abandoned(&layout.releases())
 }
 
