@@ -182,6 +182,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
     }
 
     async fn take(&self, scan: &Scan) -> Taken {
+        tracing::debug!(sequence = scan.sequence, "the manifests were read");
         let taken = self.catalog.take(scan, self.now_ms()).await;
         self.enqueue(&taken);
         self.ready.store(true, Ordering::Release);

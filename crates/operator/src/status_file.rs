@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use cb_core::api::{API_VERSION, TenantStatus};
@@ -35,6 +35,9 @@ pub struct StatusFiles {
     objects: Mutex<Arc<BTreeMap<String, usize>>>,
     /// What was written where.
     written: Mutex<BTreeMap<String, (PathBuf, TenantStatus)>>,
+    /// Why the last write failed; so that it is tried again with each pass and
+    /// told once.
+    failed: Mutex<BTreeMap<String, String>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -59,6 +62,7 @@ impl StatusFiles {
             root,
             objects: Mutex::default(),
             written: Mutex::default(),
+            failed: Mutex::default(),
         }
     }
 
@@ -101,7 +105,7 @@ impl StatusFiles {
         let path = path.unwrap_or_else(|| self.path(name, file));
         let owner = Owner::Tenant(name.to_owned());
         let removed = tokio::task::spawn_blocking(move || remove_owned(&path, &owner)).await;
-        report(name, removed);
+        self.report(name, removed);
     }
 
     fn path(&self, name: &str, file: &str) -> PathBuf {
@@ -124,10 +128,11 @@ impl StatusFiles {
         let path = self.path(name, file);
         let before = {
             let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-            if written.get(name) == Some(&(path.clone(), status.clone())) {
+            if written.get(name) == Some(&(path.clone(), status.clone()))
+                && !self.failed().contains_key(name)
+            {
                 return;
             }
-            // Also when writing fails: it is tried again when it changes.
             written.insert(name.to_owned(), (path.clone(), status.clone()))
         };
         let moved = before
@@ -157,7 +162,29 @@ impl StatusFiles {
             }
             write_owned(&path, &text, &owner)
         };
-        report(name, tokio::task::spawn_blocking(work).await);
+        self.report(name, tokio::task::spawn_blocking(work).await);
+    }
+
+    fn failed(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, name: &str, result: Result<Result<(), String>, tokio::task::JoinError>) {
+        let reason = match result {
+            Ok(Ok(())) => {
+                self.failed().remove(name);
+                return;
+            }
+            Ok(Err(reason)) => reason,
+            Err(error) => error.to_string(),
+        };
+        let told = self.failed().insert(name.to_owned(), reason.clone());
+        if told.as_ref() != Some(&reason) {
+            tracing::warn!(
+                tenant = name,
+                "{name}: the status file cannot be written: {reason}"
+            );
+        }
     }
 }
 
@@ -203,22 +230,6 @@ fn remove_owned(path: &Path, owner: &Owner) -> Result<(), String> {
     }
 }
 
-fn report(name: &str, result: Result<Result<(), String>, tokio::task::JoinError>) {
-    match result {
-        Ok(Ok(())) => {}
-        Ok(Err(reason)) => {
-            tracing::warn!(
-                tenant = name,
-                "{name}: the status file cannot be written: {reason}"
-            )
-        }
-        Err(error) => tracing::error!(
-            tenant = name,
-            "{name}: the status file cannot be written: {error}"
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,5 +258,20 @@ mod tests {
         );
         sink.remove(&"ky04".parse().unwrap(), "ky04.yaml").await;
         assert!(!path.exists());
+    }
+
+    /// Law 8: a status that could not be written is written as soon as it can
+    /// be, although it is still the same.
+    #[tokio::test]
+    async fn a_failed_write_is_made_up_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let sink = StatusFiles::new(folder.path().to_owned());
+        let path = folder.path().join("ky04.status.yaml");
+        std::fs::create_dir(&path).unwrap();
+        sink.write_refused("ky04", "ky04.yaml", "no").await;
+        std::fs::remove_dir(&path).unwrap();
+        sink.write_refused("ky04", "ky04.yaml", "no").await;
+        assert!(path.is_file());
+        assert!(sink.failed().is_empty());
     }
 }
