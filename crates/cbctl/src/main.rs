@@ -13,7 +13,6 @@ mod manifests;
 mod object;
 mod output;
 mod resource;
-mod selector;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -19,7 +19,7 @@ pub(crate) use files::{Files, Folders};
 use crate::client::api::PlanManifest;
 use crate::error::CommandError;
 use crate::object::Object;
-use crate::selector::Selector;
+use cb_core::selector::Selector;
 
 /// A file that was read.
 pub(crate) struct Source {
@@ -70,7 +70,7 @@ impl Source {
             let Some(object) = &document.object else {
                 continue;
             };
-            if !selector.matches(labels(object)) {
+            if !selector.matches(|key| label(object, key)) {
                 continue;
             }
             let text = if self.file.documents.len() == 1 {
@@ -103,7 +103,7 @@ impl Source {
             .iter()
             .filter(|document| {
                 let object = document.object.as_ref();
-                object.is_some_and(|object| !selector.matches(labels(object)))
+                object.is_some_and(|object| !selector.matches(|key| label(object, key)))
             })
             .map(|document| document.position.line)
             .collect();
@@ -178,7 +178,7 @@ pub(crate) fn for_plan(sources: &[Source], selector: &Selector) -> Vec<PlanManif
         let mut documents = source.file.documents.iter();
         documents.any(|document| {
             let object = document.object.as_ref();
-            object.is_none_or(|object| selector.matches(labels(object)))
+            object.is_none_or(|object| selector.matches(|key| label(object, key)))
         })
     };
     let sources = sources.iter().filter(chosen);
@@ -207,12 +207,13 @@ impl Manifest {
     }
 }
 
-fn labels(object: &AnyObject) -> &BTreeMap<String, String> {
-    match object {
+fn label<'a>(object: &'a AnyObject, key: &str) -> Option<&'a str> {
+    let labels = match object {
         AnyObject::Tenant(tenant) => &tenant.metadata.labels,
         AnyObject::Application(application) => &application.metadata.labels,
         AnyObject::Host(host) => &host.metadata.labels,
-    }
+    };
+    labels.get(key).map(String::as_str)
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub mod plan;
 pub mod ports;
 pub mod record;
 pub mod schema;
+pub mod selector;
 pub mod status;
 pub mod types;
 pub mod yaml;

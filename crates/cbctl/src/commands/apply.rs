@@ -20,7 +20,7 @@ use crate::error::CommandError;
 use crate::manifests::{self, Files, Folders, Manifest, Source};
 use crate::object::{Object, full_name};
 use crate::output::{Format, bundle, document};
-use crate::selector::Selector;
+use cb_core::selector::Selector;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

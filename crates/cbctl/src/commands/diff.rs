@@ -15,7 +15,7 @@ use crate::error::CommandError;
 use crate::manifests::{self, Files, Folders, Manifest};
 use crate::object::{Object, full_name};
 use crate::output::{Colour, Format, Ui, clean, document, one_line};
-use crate::selector::Selector;
+use cb_core::selector::Selector;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::IntoResponse;
 use cb_core::api::Kind;
 use cb_core::types::{ObjectName, TenantName, shown};
+use cb_core::yaml::Position;
 use serde_json::Value;
 use tokio::net::unix::UCred;
 
@@ -84,7 +85,7 @@ async fn write(
         )));
     }
     let name = submitted.name;
-    check_name(kind, &name)?;
+    check_name(kind, &name, submitted.name_at)?;
     if let Some(seen) = submitted.seen.filter(|_| mode == PutMode::Replace) {
         unchanged_since(api, kind, &name, Some(&seen), None)?;
     }
@@ -108,15 +109,19 @@ async fn write(
     Ok((code, [("x-cb-result", outcome)], Json(result.object)).into_response())
 }
 
-fn check_name(kind: Kind, name: &str) -> Result<(), Failure> {
+fn check_name(kind: Kind, name: &str, at: Option<Position>) -> Result<(), Failure> {
     let checked = match kind {
         Kind::Tenant => name.parse::<TenantName>().map(drop),
         Kind::Application | Kind::Host => name.parse::<ObjectName>().map(drop),
     };
     checked.map_err(|error| {
+        // As a manifest's diagnostic, without a file.
+        let place = at.map_or_else(String::new, |at| {
+            format!("line {}, column {}: ", at.line, at.column)
+        });
         let cause = Cause {
             field: "metadata.name".into(),
-            message: error.to_string(),
+            message: format!("{place}metadata.name: {error}"),
         };
         Failure::invalid(kind, name, vec![cause])
     })

@@ -214,6 +214,8 @@ pub(super) fn json(bytes: &[u8]) -> Result<Value, Failure> {
 pub(super) struct Submitted {
     /// Its name, as it was written.
     pub(super) name: String,
+    /// Where the name stands, for a client that has written the text.
+    pub(super) name_at: Option<yaml::Position>,
     /// The text for the manifest.
     pub(super) text: String,
     /// The revision that the client has seen, if it says so. In YAML it is a
@@ -261,17 +263,16 @@ pub(super) fn object(kind: Kind, format: Format, bytes: &[u8]) -> Result<Submitt
             shown(field("kind")),
         )));
     }
-    let name = document
-        .root
-        .entry("metadata")
-        .and_then(|entry| entry.value.text("name"));
-    let Some(name) = name else {
+    let metadata = document.root.entry("metadata").map(|entry| &entry.value);
+    let at = metadata.and_then(|metadata| Some(metadata.entry("name")?.value.span.position));
+    let Some(name) = metadata.and_then(|metadata| metadata.text("name")) else {
         return Err(Failure::bad_request(
             "the object has no text in metadata.name",
         ));
     };
     Ok(Submitted {
         name: name.to_owned(),
+        name_at: at.filter(|_| format == Format::Yaml),
         text,
         seen,
     })

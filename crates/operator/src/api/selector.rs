@@ -1,42 +1,26 @@
-//! Label and field selectors, as Kubernetes writes them:
-//! `a=b,c!=d,e in (x,y),f notin (z),g,!h`.
-//!
-//! An unknown operator or a broken text is an error and never selects
-//! everything: a client that deletes by selector must not delete too much.
+//! The label and field selectors of a request.
 
-use cb_core::types::{check_label_key, check_label_value, shown};
+use cb_core::selector::Selector as Labels;
+use cb_core::types::shown;
 use serde_json::Value;
 
 /// Which objects are meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Selector {
-    labels: Vec<Requirement>,
+    labels: Labels,
     /// Names that the object must have (`true`) or must not have.
     names: Vec<(String, bool)>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Requirement {
-    key: String,
-    test: Test,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Test {
-    Exists,
-    Absent,
-    In(Vec<String>),
-    NotIn(Vec<String>),
 }
 
 impl Selector {
     /// Reads both selectors of a request.
     pub(super) fn parse(labels: Option<&str>, fields: Option<&str>) -> Result<Self, String> {
         let mut out = Self::default();
-        for part in split(labels.unwrap_or_default())? {
-            out.labels.push(requirement(part)?);
+        if let Some(labels) = labels.filter(|text| !text.trim().is_empty()) {
+            out.labels = labels.parse()?;
         }
-        for part in split(fields.unwrap_or_default())? {
+        let fields = fields.filter(|text| !text.trim().is_empty());
+        for part in fields.into_iter().flat_map(|text| text.split(',')) {
             let (field, value, equal) = comparison(part)
                 .ok_or_else(|| format!("`{}` is not a field selector", shown(part)))?;
             if field != "metadata.name" {
@@ -52,7 +36,7 @@ impl Selector {
 
     /// Whether every object is meant.
     pub(super) fn is_all(&self) -> bool {
-        self.labels.is_empty() && self.names.is_empty()
+        self.labels.is_all() && self.names.is_empty()
     }
 
     /// Whether this object is meant.
@@ -63,100 +47,11 @@ impl Selector {
         self.names
             .iter()
             .all(|(wanted, equal)| (wanted == name) == *equal)
-            && self
-                .labels
-                .iter()
-                .all(|requirement| requirement.holds(label(&requirement.key)))
+            && self.labels.matches(label)
     }
 }
 
-impl Requirement {
-    fn holds(&self, value: Option<&str>) -> bool {
-        let among = |values: &[String]| value.is_some_and(|v| values.iter().any(|w| w == v));
-        match &self.test {
-            Test::Exists => value.is_some(),
-            Test::Absent => value.is_none(),
-            Test::In(values) => among(values),
-            // As in Kubernetes, an object without the label is meant too.
-            Test::NotIn(values) => !among(values),
-        }
-    }
-}
-
-/// The parts between commas that are not in parentheses.
-fn split(text: &str) -> Result<Vec<&str>, String> {
-    if text.trim().is_empty() {
-        return Ok(Vec::new());
-    }
-    let (mut parts, mut start, mut inside) = (Vec::new(), 0, false);
-    for (at, c) in text.char_indices() {
-        match c {
-            '(' if !inside => inside = true,
-            ')' if inside => inside = false,
-            '(' | ')' => return Err(format!("unexpected `{c}` in `{}`", shown(text))),
-            ',' if !inside => {
-                parts.push(text[start..at].trim());
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    if inside {
-        return Err(format!("a `)` is missing in `{}`", shown(text)));
-    }
-    parts.push(text[start..].trim());
-    Ok(parts)
-}
-
-fn requirement(part: &str) -> Result<Requirement, String> {
-    let (key, test) = if let Some((rest, values)) = part.split_once('(') {
-        let Some(values) = values.strip_suffix(')') else {
-            return Err(not_a_selector(part));
-        };
-        let values = values
-            .split(',')
-            .map(|value| value.trim().to_owned())
-            .collect();
-        let mut words = rest.split_whitespace();
-        match (words.next(), words.next(), words.next()) {
-            (Some(key), Some("in"), None) => (key, Test::In(values)),
-            (Some(key), Some("notin"), None) => (key, Test::NotIn(values)),
-            _ => return Err(not_a_selector(part)),
-        }
-    } else if let Some((key, value, equal)) = comparison(part) {
-        let values = vec![value.to_owned()];
-        (
-            key,
-            if equal {
-                Test::In(values)
-            } else {
-                Test::NotIn(values)
-            },
-        )
-    } else if let Some(key) = part.strip_prefix('!') {
-        (key.trim(), Test::Absent)
-    } else {
-        (part, Test::Exists)
-    };
-    check_label_key(key).map_err(|error| error.to_string())?;
-    if let Test::In(values) | Test::NotIn(values) = &test {
-        for value in values.iter().filter(|value| !value.is_empty()) {
-            check_label_value(value).map_err(|error| error.to_string())?;
-        }
-    }
-    Ok(Requirement {
-        key: key.to_owned(),
-        test,
-    })
-}
-
-fn not_a_selector(part: &str) -> String {
-    format!(
-        "`{}` is not a selector: write `key=value`, `key!=value`, `key in (a,b)`, `key notin (a,b)`, `key` or `!key`",
-        shown(part)
-    )
-}
-
+/// A field selector's field and value, and whether they are to be equal.
 fn comparison(part: &str) -> Option<(&str, &str, bool)> {
     let (key, value, equal) = if let Some((key, value)) = part.split_once("!=") {
         (key, value, false)

@@ -39,7 +39,7 @@ fn hidden(mut before: Option<Value>, mut after: Option<Value>) -> (Option<Value>
     let old = env(&before).unwrap_or_default();
     if let Some(env) = after
         .as_mut()
-        .and_then(|v| v["spec"]["env"].as_object_mut())
+        .and_then(|v| v.pointer_mut("/spec/env")?.as_object_mut())
     {
         for (name, value) in env {
             let changed = old.get(name).is_some_and(|before| before != value);
@@ -48,7 +48,7 @@ fn hidden(mut before: Option<Value>, mut after: Option<Value>) -> (Option<Value>
     }
     if let Some(env) = before
         .as_mut()
-        .and_then(|v| v["spec"]["env"].as_object_mut())
+        .and_then(|v| v.pointer_mut("/spec/env")?.as_object_mut())
     {
         env.values_mut()
             .for_each(|value| *value = json!("(hidden)"));
@@ -84,5 +84,9 @@ mod tests {
             assert!(!diff.contains(value), "{diff}");
         }
         assert_eq!(spec(Some(&before), Some(&before)), "");
+        let (before, mut after) = (tenant("{}"), tenant("{}"));
+        after.spec.suspend = true;
+        let diff = spec(Some(&before), Some(&after));
+        assert!(!diff.contains("env"), "{diff}");
     }
 }

@@ -1,16 +1,15 @@
-//! Label selectors for manifests that are not on the server yet, as Kubernetes
-//! writes them: `a=b,c!=d,e in (x,y),f notin (z),g,!h`.
+//! Label selectors, as Kubernetes writes them:
+//! `a=b,c!=d,e in (x,y),f notin (z),g,!h`
+//! (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/>).
 //!
-//! What the server has is selected by the server. A broken selector is an error
-//! and never selects everything.
+//! A broken selector is an error and never selects everything: a client that
+//! deletes by selector must not delete too much.
 
-use std::collections::BTreeMap;
-
-use cb_core::types::{check_label_key, check_label_value, shown};
+use crate::types::{check_label_key, check_label_value, shown};
 
 /// Which labels an object must have. The default selects every object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Selector(Vec<Requirement>);
+pub struct Selector(Vec<Requirement>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Requirement {
@@ -34,11 +33,18 @@ impl std::str::FromStr for Selector {
 }
 
 impl Selector {
-    /// Whether an object with these labels is meant.
-    pub(crate) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    /// Whether every object is meant.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether an object is meant; `label` gives the value of its label of a
+    /// key.
+    pub fn matches<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.0.iter().all(|Requirement { key, values, not }| {
-            let holds = match (labels.get(key), values) {
-                (Some(value), Some(values)) => values.contains(value),
+            let holds = match (label(key), values) {
+                (Some(value), Some(values)) => values.iter().any(|wanted| wanted == value),
                 (found, _) => found.is_some(),
             };
             // As in Kubernetes, `!=` and `notin` mean an object without the
@@ -108,12 +114,14 @@ fn broken(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn matches(selector: &str) -> bool {
-        let labels = [("ring", "canary"), ("state", "ky")];
-        let labels = labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-        selector.parse::<Selector>().unwrap().matches(&labels)
+        let labels = BTreeMap::from([("ring", "canary"), ("state", "ky")]);
+        let selector: Selector = selector.parse().unwrap();
+        selector.matches(|key| labels.get(key).copied())
     }
 
     #[test]
