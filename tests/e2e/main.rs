@@ -5,10 +5,16 @@
 //! the law that it holds.
 
 mod absence;
+mod cbctl;
+mod crash;
+mod example;
 mod faults;
+mod input;
 mod life;
 mod looks;
 mod ownership;
 mod ports;
+mod secrets;
 mod smoke;
+mod truth;
 mod world;

@@ -165,6 +165,16 @@ impl World {
         self.wait_condition(tenant, "Ready", "True").map(drop)
     }
 
+    /// Waits until `look` sees what is waited for.
+    pub(crate) fn waits(&self, what: &str, mut look: impl FnMut() -> Result<bool>) -> Result<()> {
+        let waited = self.host.wait_until(what, SOON, || match look() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("not yet".to_owned()),
+            Err(error) => Err(format!("{error:#}")),
+        });
+        waited.with_context(|| self.host.journal("cb-operator"))
+    }
+
     /// The status file beside a manifest.
     pub(crate) fn status_file(&self, stem: &str) -> Result<Value> {
         let text = self
