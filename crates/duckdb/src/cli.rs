@@ -1,0 +1,224 @@
+//! The command line, and the way from it to a document and an exit code.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
+
+use crate::backup;
+use crate::commands::{self, Context};
+use crate::error::{Code, Error};
+use crate::limits::Watch;
+use crate::migrate::{self, Wanted};
+use crate::open::Limits;
+use crate::progress::Progress;
+use crate::verify::{self, Expected};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  done
+   1  failed
+   2  wrong usage, or run as root
+   3  another process has the database open
+   4  not a database, damaged, or written by another version of DuckDB
+   5  the write-ahead log does not replay; nothing was changed
+   6  the migrations contradict each other or the database; nothing was changed
+   7  a migration failed; nothing was changed
+   8  no space left
+   9  the time given was over
+  10  a backup differs from what it was compared with";
+
+/// Look after one DuckDB file: one JSON document on stdout, an exit code.
+#[derive(Debug, Parser)]
+#[command(name = "cb-duckdb", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Shared {
+    /// How much memory DuckDB may use.
+    #[arg(long, global = true, default_value = "256MB", value_name = "SIZE")]
+    memory_limit: String,
+    /// How many threads DuckDB may use.
+    #[arg(long, global = true, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: u16,
+    /// Give up after this many seconds.
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+    /// Say how far it is, in lines of JSON on stderr.
+    #[arg(long, global = true)]
+    progress: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create an empty database where nothing is.
+    Create {
+        /// The new database.
+        file: PathBuf,
+    },
+    /// Sizes, versions and tables.
+    Info {
+        /// The database.
+        file: PathBuf,
+    },
+    /// The schema version that the application's table records.
+    SchemaVersion {
+        /// The database.
+        file: PathBuf,
+        /// The table that records migrations.
+        #[arg(long, default_value = "schema_migrations")]
+        table: String,
+    },
+    /// Apply the migrations that are not recorded, all or none.
+    Migrate {
+        /// The database.
+        file: PathBuf,
+        /// The folder with files like 0001_init.sql.
+        #[arg(long, value_name = "DIR")]
+        migrations: PathBuf,
+        /// The last version to apply.
+        #[arg(long)]
+        target: Option<i64>,
+        /// Only say what would be done.
+        #[arg(long)]
+        dry_run: bool,
+        /// The table that records migrations.
+        #[arg(long, default_value = "schema_migrations")]
+        table: String,
+    },
+    /// Write the write-ahead log into the database.
+    Checkpoint {
+        /// The database.
+        file: PathBuf,
+    },
+    /// Copy a database that nobody writes, with its write-ahead log.
+    Backup {
+        /// The database.
+        file: PathBuf,
+        /// The new backup.
+        to: PathBuf,
+    },
+    /// Read a whole backup and compare it.
+    Verify {
+        /// The backup.
+        backup: PathBuf,
+        /// The database that it must be equal to.
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+        /// The content digest that it must have.
+        #[arg(long)]
+        digest: Option<String>,
+        /// The SHA-256 that its file must have.
+        #[arg(long)]
+        sha256: Option<String>,
+    },
+    /// A digest of the content that does not depend on the order of rows.
+    Digest {
+        /// The database.
+        file: PathBuf,
+    },
+}
+
+/// Runs the program: reads the command line, prints one document.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match rustix::process::geteuid().is_root() {
+        true => Err(Error::Root),
+        false => execute(arguments),
+    };
+    let (document, code) = match result {
+        Ok(document) => (document, Code::Done),
+        Err(error) => (error.document(), error.code()),
+    };
+    println!("{document}");
+    ExitCode::from(code as u8)
+}
+
+fn execute(Arguments { shared, command }: Arguments) -> Result<Value, Error> {
+    let file = command.file();
+    let path = std::path::absolute(file).map_err(|source| Error::io("finding", file, source))?;
+    let watch = Watch::start(path.clone(), shared.timeout);
+    let context = Context {
+        limits: Limits {
+            memory: shared.memory_limit,
+            threads: shared.threads,
+        },
+        watch: watch.clone(),
+        progress: Progress {
+            wanted: shared.progress,
+        },
+    };
+    dispatch(command, &path, &context).map_err(|error| watch.judge(error))
+}
+
+fn dispatch(command: Command, path: &Path, context: &Context) -> Result<Value, Error> {
+    match command {
+        Command::Create { .. } => commands::create(path, context),
+        Command::Info { .. } => commands::info(path, context),
+        Command::SchemaVersion { table, .. } => migrate::schema_version(path, &table, context),
+        Command::Migrate {
+            migrations,
+            target,
+            dry_run,
+            table,
+            ..
+        } => {
+            let wanted = Wanted {
+                folder: migrations,
+                table,
+                target,
+                dry_run,
+            };
+            migrate::migrate(path, &wanted, context)
+        }
+        Command::Checkpoint { .. } => commands::checkpoint(path, context),
+        Command::Backup { to, .. } => {
+            let to = std::path::absolute(&to).map_err(|e| Error::io("finding", &to, e))?;
+            backup::backup(path, &to, context)
+        }
+        Command::Verify {
+            against,
+            digest,
+            sha256,
+            ..
+        } => {
+            let expected = Expected {
+                against,
+                digest,
+                sha256,
+            };
+            verify::verify(path, &expected, context)
+        }
+        Command::Digest { .. } => verify::digest(path, context),
+    }
+}
+
+impl Command {
+    fn file(&self) -> &Path {
+        match self {
+            Command::Create { file }
+            | Command::Info { file }
+            | Command::SchemaVersion { file, .. }
+            | Command::Migrate { file, .. }
+            | Command::Checkpoint { file }
+            | Command::Backup { file, .. }
+            | Command::Verify { backup: file, .. }
+            | Command::Digest { file } => file,
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|limit| !limit.is_zero())
+        .ok_or_else(|| "must be above 0".to_owned())
+}

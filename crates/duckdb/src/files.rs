@@ -1,0 +1,203 @@
+//! Files: what lies beside a database, locks, hashes, and copies that are
+//! whole or not there.
+//!
+//! DuckDB guards a database with POSIX record locks, which a process loses
+//! when it closes any descriptor of the file. So nothing here is called for a
+//! file that DuckDB has open in this process.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    CWD, FlockOperation, OFlags, RenameFlags, fcntl_lock, ioctl_ficlone, renameat_with,
+};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::error::Error;
+use crate::limits::Watch;
+
+/// What DuckDB 1.5 keeps beside a database: the write-ahead log, the one that
+/// is written during a checkpoint, and one that joins both after a crash.
+pub(crate) const SIDECARS: [&str; 3] = [".wal", ".wal.checkpoint", ".wal.recovery"];
+
+/// One file of a database or backup.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FileReport {
+    pub(crate) file: PathBuf,
+    pub(crate) bytes: u64,
+    pub(crate) sha256: String,
+}
+
+/// `path` with `suffix` after its name.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The sidecars of the database at `path` that exist and are not empty.
+pub(crate) fn sidecars(path: &Path) -> Result<Vec<(&'static str, u64)>, Error> {
+    let mut found = Vec::new();
+    for suffix in SIDECARS {
+        let sidecar = beside(path, suffix);
+        match fs::symlink_metadata(&sidecar) {
+            Ok(metadata) if !metadata.is_file() => return Err(Error::NotRegular { path: sidecar }),
+            Ok(metadata) if metadata.len() > 0 => found.push((suffix, metadata.len())),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("reading", &sidecar, error)),
+        }
+    }
+    Ok(found)
+}
+
+/// How many bytes of write-ahead log the database at `path` has.
+pub(crate) fn wal_bytes(path: &Path) -> Result<u64, Error> {
+    Ok(sidecars(path)?.iter().map(|(_, bytes)| bytes).sum())
+}
+
+/// Checks that `path` is a file of its own and not a link or a device.
+pub(crate) fn require_regular(path: &Path) -> Result<(), Error> {
+    let metadata =
+        fs::symlink_metadata(path).map_err(|source| Error::io("reading", path, source))?;
+    match metadata.is_file() {
+        true => Ok(()),
+        false => Err(Error::NotRegular {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+/// Opens the database file at `path` and keeps writers out while the answer lives.
+pub(crate) fn lock_shared(path: &Path) -> Result<File, Error> {
+    let file = open(path)?;
+    match fcntl_lock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => Err(Error::Locked {
+            path: path.to_owned(),
+        }),
+        Err(error) => Err(Error::io("locking", path, error.into())),
+    }
+}
+
+/// Opens a regular file for reading; follows no link.
+pub(crate) fn open(path: &Path) -> Result<File, Error> {
+    require_regular(path)?;
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)
+        .map_err(|source| Error::io("opening", path, source))
+}
+
+/// Size and SHA-256 of the file at `path`.
+pub(crate) fn report(path: &Path, watch: &Watch) -> Result<FileReport, Error> {
+    let file = open(path)?;
+    let mut hash = Sha256::new();
+    let bytes = each_chunk(&file, path, watch, |chunk| {
+        hash.update(chunk);
+        Ok(())
+    })?;
+    Ok(FileReport {
+        file: path.to_owned(),
+        bytes,
+        sha256: hex(&hash.finalize()),
+    })
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A copy that is being made under a name of its own; removed unless placed.
+pub(crate) struct Part {
+    path: PathBuf,
+    placed: bool,
+}
+
+impl Part {
+    /// Copies the open file `from` beside `to`: by reflink where the file
+    /// system can, else byte by byte. Synced when this returns.
+    pub(crate) fn copy(from: &File, to: &Path, watch: &Watch) -> Result<(Part, bool), Error> {
+        let part = Part {
+            path: beside(to, &format!(".part-{}", std::process::id())),
+            placed: false,
+        };
+        let path = &part.path;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|source| Error::io("creating", path, source))?;
+        let reflink = ioctl_ficlone(&file, from).is_ok();
+        if !reflink {
+            each_chunk(from, to, watch, |chunk| {
+                file.write_all(chunk)
+                    .map_err(|source| Error::io("writing", path, source))
+            })?;
+        }
+        file.sync_all()
+            .map_err(|source| Error::io("writing", path, source))?;
+        Ok((part, reflink))
+    }
+
+    /// Gives the copy its name, which must be free.
+    pub(crate) fn place(mut self, to: &Path) -> Result<(), Error> {
+        renameat_with(CWD, &self.path, CWD, to, RenameFlags::NOREPLACE).map_err(
+            |error| match error {
+                rustix::io::Errno::EXIST => Error::Exists {
+                    path: to.to_owned(),
+                },
+                other => Error::io("placing", to, other.into()),
+            },
+        )?;
+        self.placed = true;
+        sync_folder(to)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.placed {
+            // It is nobody's file yet; a later run does not mind if it stays.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Syncs the folder that `path` is in, so that its name outlives a power cut.
+pub(crate) fn sync_folder(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|source| Error::io("syncing", folder, source))
+}
+
+fn each_chunk(
+    mut file: &File,
+    path: &Path,
+    watch: &Watch,
+    mut take: impl FnMut(&[u8]) -> Result<(), Error>,
+) -> Result<u64, Error> {
+    let mut buffer = vec![0; 1 << 20];
+    let mut total = 0;
+    loop {
+        watch.check()?;
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(total),
+            Ok(read) => {
+                take(&buffer[..read])?;
+                total += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("reading", path, error)),
+        }
+    }
+}

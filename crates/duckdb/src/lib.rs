@@ -1,0 +1,32 @@
+//! The database helper: everything that is done to a tenant's DuckDB file from
+//! outside its application.
+//!
+//! The operator never opens such a file itself (law 9). It runs `cb-duckdb`
+//! under the tenant's own user, in a sandbox, with limits in time and memory.
+//! One run does one thing: it prints one JSON document on stdout and ends with
+//! an exit code of [`error::Code`]; with `--progress`, lines of JSON on stderr
+//! say how far it is.
+//!
+//! [`cli`] reads the command line, [`commands`] runs one command, [`open`] is
+//! the only way to a connection, [`error`] holds what can go wrong.
+//!
+//! What must not live here: which tenant, which release, when to back up, what
+//! to do about a failure. That is the operator's. Nothing here deletes or
+//! replaces a database or a WAL.
+
+mod backup;
+mod cli;
+mod commands;
+mod digest;
+pub mod error;
+mod files;
+mod header;
+mod limits;
+mod migrate;
+mod migrations;
+mod open;
+mod progress;
+mod statements;
+mod verify;
+
+pub use cli::run;

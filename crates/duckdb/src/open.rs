@@ -1,0 +1,118 @@
+//! The only way to a connection: checks first, limits set, doors closed.
+//!
+//! Before DuckDB sees a file, its header is read here. Before DuckDB opens a
+//! file for writing that has a write-ahead log, the log is replayed in a
+//! read-only instance, which changes nothing: one that does not replay is
+//! reported, and stays as it is.
+
+use std::path::Path;
+
+use duckdb::{AccessMode, Config, Connection};
+
+use crate::error::{Error, is_damage, is_no_space};
+use crate::files;
+use crate::header;
+use crate::limits::Watch;
+
+/// How a database is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadOnly,
+    ReadWrite,
+}
+
+/// What DuckDB may use.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) memory: String,
+    pub(crate) threads: u16,
+}
+
+/// Opens the existing database at `path`.
+pub(crate) fn open(
+    path: &Path,
+    access: Access,
+    limits: &Limits,
+    watch: &Watch,
+) -> Result<Connection, Error> {
+    files::require_regular(path)?;
+    header::read(path)?;
+    if access == Access::ReadWrite && files::wal_bytes(path)? > 0 {
+        // Not interrupted by the watch, which therefore is asked afterwards.
+        drop(connect(path, Access::ReadOnly, limits, watch)?);
+        watch.check()?;
+    }
+    connect(path, access, limits, watch)
+}
+
+/// Opens the database at `path`, which is created if it does not exist and
+/// `access` allows it.
+pub(crate) fn connect(
+    path: &Path,
+    access: Access,
+    limits: &Limits,
+    watch: &Watch,
+) -> Result<Connection, Error> {
+    if path.to_str().is_none() {
+        return Err(Error::Path {
+            path: path.to_owned(),
+        });
+    }
+    let config =
+        config(access, limits).map_err(|source| Error::query("configuring", path, source))?;
+    let connection =
+        Connection::open_with_flags(path, config).map_err(|source| cannot_open(path, source))?;
+    watch.guard(&connection);
+    // Closing must change nothing by itself; who wants a checkpoint says so.
+    connection
+        .execute_batch("PRAGMA disable_checkpoint_on_shutdown; SET lock_configuration = true")
+        .map_err(|source| Error::query("configuring", path, source))?;
+    Ok(connection)
+}
+
+fn config(access: Access, limits: &Limits) -> duckdb::Result<Config> {
+    Config::default()
+        .access_mode(match access {
+            Access::ReadOnly => AccessMode::ReadOnly,
+            Access::ReadWrite => AccessMode::ReadWrite,
+        })?
+        .enable_external_access(false)?
+        .enable_autoload_extension(false)?
+        .with("autoinstall_known_extensions", "false")?
+        .with("allow_community_extensions", "false")?
+        .with("allow_persistent_secrets", "false")?
+        .max_memory(&limits.memory)?
+        .threads(i64::from(limits.threads))
+}
+
+fn cannot_open(path: &Path, source: duckdb::Error) -> Error {
+    let text = source.to_string();
+    if text.contains("Could not set lock on file") {
+        return Error::Locked {
+            path: path.to_owned(),
+        };
+    }
+    if is_no_space(&text) {
+        return Error::query("opening", path, source);
+    }
+    if text.contains("replaying") && text.contains("WAL") || text.contains("Corrupt WAL") {
+        return Error::Wal {
+            wal: files::beside(path, ".wal"),
+            detail: text,
+        };
+    }
+    let other_version = text.contains("storage version") || text.contains("not a valid DuckDB");
+    if other_version {
+        return Error::NotADatabase {
+            path: path.to_owned(),
+            reason: text,
+        };
+    }
+    if is_damage(&text) {
+        return Error::Damaged {
+            path: path.to_owned(),
+            source,
+        };
+    }
+    Error::query("opening", path, source)
+}
