@@ -60,6 +60,8 @@ struct Seen {
     missing: BTreeMap<TenantName, u64>,
     /// The newest reading that was judged.
     sequence: u64,
+    /// Why it is not complete.
+    problem: Option<String>,
     /// The status files of manifests that never became tenants: file by name.
     refused: BTreeMap<String, String>,
     /// What was reported of files without a tenant, and of pruning.
@@ -112,11 +114,10 @@ impl Catalog {
                 return Taken::default();
             }
             seen.sequence = scan.sequence;
-        }
-        if let Some(problem) = &scan.problem {
-            self.report(BTreeSet::from([format!(
-                "the folder of manifests is not read in full: {problem}"
-            )]));
+            seen.problem = scan
+                .problem
+                .as_ref()
+                .map(|problem| format!("the folder of manifests is not read in full: {problem}"));
         }
         let manifests = self.parse(scan);
         self.carry_out(&manifests, now).await
@@ -378,6 +379,10 @@ impl Catalog {
     /// status files of manifests that never became tenants.
     async fn report_rest(&self, admission: &Admission, failed: BTreeSet<String>) {
         let mut words = failed;
+        {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            words.extend(seen.problem.clone());
+        }
         words.extend(admission.blocked.iter().map(ToString::to_string));
         for diagnostics in admission.files.values() {
             words.extend(lines(diagnostics));
