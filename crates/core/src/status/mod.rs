@@ -178,6 +178,44 @@ impl TenantStatus {
         }
     }
 
+    /// The status of a tenant that is being removed. With problems it is stuck:
+    /// what is left of it is neither served nor looked after.
+    #[must_use]
+    pub fn removing(
+        record: &Record,
+        problems: &[Problem],
+        previous: Option<&TenantStatus>,
+        now: &str,
+    ) -> Self {
+        let first = problems.iter().find(|p| !p.passing).or(problems.first());
+        let (kind, reason) = match first {
+            Some(problem) if !problem.passing => ("Stalled", "RemovalFailed"),
+            _ => ("Reconciling", "Removing"),
+        };
+        let mut message = "its manifest is gone and it is being removed".to_owned();
+        for problem in problems {
+            message.push_str("; ");
+            message.push_str(&problem.message);
+        }
+        let conditions = [
+            ("Ready", ConditionStatus::False),
+            (kind, ConditionStatus::True),
+        ];
+        let conditions = conditions.into_iter().map(|(kind, status)| Condition {
+            kind: kind.to_owned(),
+            status,
+            observed_generation: record.generation,
+            last_transition_time: since(kind, status, previous, now),
+            reason: reason.to_owned(),
+            message: message.clone(),
+        });
+        Self {
+            observed_generation: record.generation,
+            conditions: conditions.collect(),
+            ..Self::default()
+        }
+    }
+
     /// Whether the tenant is ready.
     #[must_use]
     pub fn is_ready(&self) -> bool {

@@ -60,3 +60,21 @@ fn problems_become_conditions_that_kstatus_reads() {
     );
     assert_eq!(stalled.condition("Ready").unwrap().message, "nginx says no");
 }
+
+/// Law 8: what is being removed is not ready, whatever it was before.
+#[test]
+fn a_tenant_that_is_removed_is_not_ready() {
+    let before = status(&[], None, "2026-01-01T00:00:00Z");
+    let removing = |problems: &[Problem]| {
+        TenantStatus::removing(&record(), problems, Some(&before), "2026-01-02T00:00:00Z")
+    };
+    assert_eq!(
+        kinds(&removing(&[])),
+        [("Ready", "False"), ("Reconciling", "True")]
+    );
+    let problem = Problem::new(Facet::Services, "Failed", "no place for backups");
+    let stuck = removing(&[problem]);
+    assert_eq!(kinds(&stuck), [("Ready", "False"), ("Stalled", "True")]);
+    let message = &stuck.condition("Stalled").unwrap().message;
+    assert!(message.ends_with("; no place for backups"), "{message}");
+}

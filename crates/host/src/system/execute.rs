@@ -126,6 +126,8 @@ impl SystemHost {
             }
             let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ");
             let backup = backups.join(format!("deleted-{now}"));
+            // First, so that a reason that lasts is not a new one at each try.
+            files::ensure_dir(&backups, FileSpec::own(0o700))?;
             files::ensure_dir(&backup, FileSpec::own(0o700))?;
             // The folder of `.env` files is often on another file system.
             if !gone(&env) {

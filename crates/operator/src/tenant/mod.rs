@@ -339,6 +339,14 @@ impl<H: cb_host::Host> Engine<H> {
             Err(error) => return self.cannot_look(&name, unreachable(error)).await,
         };
         let plan = remove(&observed, &record, &self.spec);
+        let previous = self.state.status(&name);
+        let status = |problems: &[Problem]| {
+            TenantStatus::removing(&record, problems, previous.as_deref(), &crate::now())
+        };
+        if previous.as_deref().is_some_and(TenantStatus::is_ready) {
+            // Stopping may take its time.
+            self.state.set_status(&name, status(&[]));
+        }
         let done = self.apply(&name, &plan, false, cancel).await;
         if done.problems.is_empty() && !done.cancelled {
             self.ledger.release(&name);
@@ -347,9 +355,10 @@ impl<H: cb_host::Host> Engine<H> {
             self.readiness.forget(&name);
             return Again::Gone;
         }
-        for problem in &done.problems {
-            tracing::error!(tenant = %name, "{name}: cannot be removed: {}", problem.message);
-        }
+        let status = status(&done.problems);
+        log_change(&name, previous.as_deref(), &status);
+        self.sink.write(&record, &status).await;
+        self.state.set_status(&name, status);
         Again::Backoff
     }
 
