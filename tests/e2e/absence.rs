@@ -75,10 +75,21 @@ fn a_folder_that_goes_away_and_files_that_vanish_together_prune_nothing() -> Res
     world.wait_served(&["az02", "oh09"])?;
     assert_eq!(world.runs("oh09")?, before[3]);
 
+    // The same while nobody looks.
+    world.host.sh(
+        "systemctl stop cb-operator && cd /etc/cb/manifests && mv az02.yaml ky04.yaml oh09.yaml /root/aside/",
+    )?;
+    world.start()?;
+    world.goes_on("al01")?;
+    assert_eq!(world.runs("oh09")?, before[3]);
+    world.host.sh("mv /root/aside/* /etc/cb/manifests/")?;
+    world.goes_on("ky04")?;
+    assert_eq!(world.runs("oh09")?, before[3]);
+
     // Each state was said once, not at every reading.
     let log = world.warnings();
-    for words in ["is not read in full", "at most 1 of 4"] {
-        assert_eq!(log.matches(words).count(), 1, "{words}: {log}");
+    for (words, times) in [("is not read in full", 1), ("at most 1 of 4", 2)] {
+        assert_eq!(log.matches(words).count(), times, "{words}: {log}");
     }
     Ok(())
 }
@@ -117,6 +128,10 @@ fn what_cannot_be_read_or_understood_blocks_pruning() -> Result<()> {
     blocked("ln -s /root/oh09.yaml link.yaml", "rm link.yaml")?;
     blocked("mkfifo pipe.yaml", "rm pipe.yaml")?;
     blocked("ln -s /root linked", "rm linked")?;
+    // What lasts over several readings is said once.
+    let said = world.warnings();
+    assert_eq!(said.matches("is not read in full").count(), 1, "{said}");
+    assert_eq!(said.matches("but not removed").count(), 4, "{said}");
 
     // Emptied is not deleted: the file is there.
     world.host.sh("truncate -s 0 /etc/cb/manifests/oh09.yaml")?;
@@ -184,30 +199,53 @@ fn a_deleted_tenant_keeps_its_data_and_finds_it_again() -> Result<()> {
     Ok(())
 }
 
-/// Law 2: `Delete` moves the data into the backups first; a person's explicit
-/// word removes even the last tenant.
+/// Law 2: `Delete` moves the data into the backups first, and does nothing to
+/// it while it cannot; a person's explicit word removes even the last tenant.
 #[test]
 fn delete_backs_up_first_and_the_last_tenant_goes_by_name() -> Result<()> {
     let world = World::running("delete")?;
     world.put_tiny("ky04", "deletionPolicy: Delete")?;
     world.put_many(&["oh09"])?;
     world.wait_served(&["ky04", "oh09"])?;
+    let other = world.runs("oh09")?;
     world.host.sh(
-        "d=/var/lib/cb/tenants/ky04; echo rows >$d/db/tenant.duckdb; echo photo >$d/uploads/a.jpg",
+        "d=/var/lib/cb/tenants/ky04; echo rows >$d/db/tenant.duckdb; echo photo >$d/uploads/a.jpg\n\
+         ln -s /etc/machine-id $d/uploads/link\n\
+         chown -h cb-ky04: $d/db/* $d/uploads/*",
     )?;
+    let data = "/var/lib/cb/tenants/ky04/db/tenant.duckdb /var/lib/cb/tenants/ky04/uploads/a.jpg";
+    let before = world.sums(&[data, "/etc/cb/tenants/ky04/.env"])?;
+    let user = world.host.sh("id cb-ky04")?;
+
+    // There is no place for backups.
+    world
+        .host
+        .sh("rmdir /var/lib/cb/backups && touch /var/lib/cb/backups")?;
     world.host.sh("rm /etc/cb/manifests/ky04.yaml")?;
+    let words = ["its manifest is gone", "/var/lib/cb/backups"];
+    world.wait_words(("ky04", "Ready"), "False RemovalFailed", &words)?;
+    world.wait_words(("ky04", "Stalled"), "True RemovalFailed", &words)?;
+    world.wait_sh(
+        "the status file says so",
+        "grep -q RemovalFailed /etc/cb/manifests/ky04.status.yaml",
+    )?;
+    assert_eq!(world.sums(&[data, "/etc/cb/tenants/ky04/.env"])?, before);
+    assert_eq!(world.host.sh("id cb-ky04")?, user);
+    assert_eq!(world.runs("oh09")?, other);
+    world.host.sh("rm /var/lib/cb/backups")?;
     world.wait_gone("ky04")?;
     world.host.sh(
         "! getent passwd cb-ky04\n! getent group cb-ky04\n\
          ! ls -d /var/lib/cb/tenants/ky04 /etc/cb/tenants/ky04 /etc/sysusers.d/cb-ky04.conf /var/lib/cb/records/ky04.yaml 2>/dev/null",
     )?;
     let found = world.host.sh(
-        "cd /var/lib/cb/backups/ky04 && find . -type f | sort && grep -rl rows . && stat -c %a:%U .",
+        "cd /var/lib/cb/backups/ky04 && find . -type f | sort && grep -rl rows . && find . -type l && stat -c %a:%U .",
     )?;
-    for name in ["tenant.duckdb", "uploads/a.jpg", ".env"] {
+    for name in ["tenant.duckdb", "uploads/a.jpg", ".env", "uploads/link"] {
         assert!(found.contains(name), "{found}");
     }
-    assert!(found.ends_with(":root\n"), "{found}");
+    assert!(found.ends_with("700:root\n"), "{found}");
+    assert_eq!(world.runs("oh09")?, other);
 
     let url = "http://operator/apis/campaignbrain.io/v1alpha1/tenants/oh09";
     let answer = world.host.curl(&[

@@ -172,6 +172,63 @@ fn one_rejected_site_keeps_no_other_from_going_live() -> Result<()> {
         "https://t01.example.org/",
     ])?;
     assert_eq!(page.body, "t01 v1 on /\n");
+
+    // A live site that nginx no longer accepts keeps back nobody either, and
+    // comes back with its certificate.
+    world.host.sh("mv /etc/ssl/g.pem /etc/ssl/away.pem")?;
+    world.put_tiny("t03", "displayName: Third")?;
+    world.put_tiny("new", "")?;
+    world.wait_served(&["new", "t03"])?;
+    world.host.sh("nginx -t -q")?;
+    world.wait_words(
+        ("t01", "ProxyReady"),
+        "False SiteRejected",
+        &["/etc/ssl/g.pem"],
+    )?;
+    world.wait_condition("t01", "ServicesReady", "True")?;
+    world.host.sh("mv /etc/ssl/away.pem /etc/ssl/g.pem")?;
+    world.wait_ready("t01")?;
+    world.wait_condition("bad", "ProxyReady", "False SiteRejected")?;
+    Ok(())
+}
+
+/// Law 4: an Application that is broken or gone keeps its tenants running, and
+/// tenants that come meanwhile are told.
+#[test]
+fn a_broken_or_missing_application_keeps_its_tenants_running() -> Result<()> {
+    let world = World::running("application")?;
+    world.put_many(&["ky04", "oh09"])?;
+    world.wait_served(&["ky04", "oh09"])?;
+    let runs = world.runs("ky04")?;
+
+    world.put("tiny.yaml", &TINY.replace("portOffset: 1", "portOffset: 0"))?;
+    world.wait_warned(&["tiny.yaml:", "portOffset"])?;
+    world.goes_on("oh09")?;
+    assert_eq!(world.runs("ky04")?, runs);
+    world.put("tiny.yaml", "apiVersion: [")?;
+    world.wait_warned(&["tiny.yaml:", "not valid YAML"])?;
+    world.goes_on("oh09")?;
+    world.host.sh("rm /etc/cb/manifests/tiny.yaml")?;
+    world.wait_warned(&[
+        "Application `tiny` is in no file",
+        "its last manifest is kept",
+    ])?;
+    world.goes_on("oh09")?;
+    assert_eq!(world.runs("ky04")?, runs);
+    world.wait_served(&["ky04"])?;
+
+    // A version that is dropped stays for those who run it and is there for
+    // nobody else.
+    let dropped = TINY.replace("  - {name: v1, folder: {path: /srv/tiny/v1}}\n", "");
+    world.put("tiny.yaml", &dropped)?;
+    world.wait_warned(&["tiny.yaml:", "version `v1` is not listed any more"])?;
+    world.put_tiny("tx28", "")?;
+    world.wait_warned(&["tx28.yaml:6:", "`v1`"])?;
+    assert!(!world.is_known("tx28")?);
+    assert_eq!(world.runs("ky04")?, runs);
+    world.put("tiny.yaml", TINY)?;
+    world.wait_served(&["tx28", "ky04", "oh09"])?;
+    assert_eq!(world.runs("ky04")?, runs);
     Ok(())
 }
 

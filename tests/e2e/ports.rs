@@ -210,3 +210,42 @@ fn lost_records_move_no_port_and_restart_nothing() -> Result<()> {
     assert_eq!(state()?, before);
     Ok(())
 }
+
+/// Law 4: when no slot is left, that is the new tenant's condition, and it gets
+/// the first that becomes free.
+#[test]
+fn a_full_range_is_reported_and_waited_for() -> Result<()> {
+    let world = World::installed("full")?;
+    let host = "\
+apiVersion: campaignbrain.io/v1alpha1
+kind: Host
+metadata: {name: test}
+spec:
+  ports: {slots: 2}
+  prune: {delaySeconds: 0, maxPercent: 100}
+  resync: {periodSeconds: 5}
+";
+    world
+        .host
+        .push(host.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
+    world.put("tiny.yaml", TINY)?;
+    world.start()?;
+    world.put_many(&["al01", "az02"])?;
+    world.wait_served(&["al01", "az02"])?;
+    world.put_many(&["ca03"])?;
+    world.wait_words(
+        ("ca03", "PortsAllocated"),
+        "False PortsExhausted",
+        &["none of the 2 slots from port 32300 is free", "ports.slots"],
+    )?;
+    world.wait_condition("ca03", "Stalled", "True PortsExhausted")?;
+    world
+        .host
+        .sh("! ls /etc/systemd/system/ca03-* 2>/dev/null")?;
+    world.wait_served(&["al01", "az02"])?;
+    let free = world.ports("al01")?;
+    world.host.sh("rm /etc/cb/manifests/al01.yaml")?;
+    world.wait_served(&["ca03"])?;
+    assert_eq!(world.ports("ca03")?, free);
+    Ok(())
+}
