@@ -40,6 +40,10 @@ impl Filter for ManifestFiles {
     }
 }
 
+/// When what could not be saved is judged again, in milliseconds: nothing else
+/// would bring it up, as a reading that is the same is not given again.
+const RETRY: u64 = 5000;
+
 /// Takes readings into the state.
 pub struct Catalog {
     state: Arc<State>,
@@ -259,7 +263,11 @@ impl Catalog {
             };
             match result {
                 Ok(()) => drop(taken.changed.insert(name.clone())),
-                Err(error) => drop(failed.insert(format!("tenant {name}: {error}"))),
+                Err(error) => {
+                    // Its pass reports this, and saves the record when it can.
+                    taken.changed.insert(name.clone());
+                    failed.insert(format!("tenant {name}: {error}"));
+                }
             }
         }
         for name in &admission.prune {
@@ -271,7 +279,11 @@ impl Catalog {
             tracing::info!(tenant = %name, "{name}: its manifest is gone; it is removed ({policy:?})");
             match self.leave(name, policy.into()).await {
                 Ok(()) => drop(taken.changed.insert(name.clone())),
-                Err(error) => drop(failed.insert(format!("tenant {name}: {error}"))),
+                Err(error) => {
+                    // Its pass reports this, and saves the record when it can.
+                    taken.changed.insert(name.clone());
+                    failed.insert(format!("tenant {name}: {error}"));
+                }
             }
         }
         self.seen
@@ -280,6 +292,10 @@ impl Catalog {
             .missing
             .clone_from(&admission.missing);
         taken.touched = self.refusals(&admission);
+        if !failed.is_empty() {
+            let retry = now.saturating_add(RETRY);
+            taken.recheck_at = Some(taken.recheck_at.map_or(retry, |at| at.min(retry)));
+        }
         self.report_rest(&admission, failed).await;
         taken
     }
