@@ -28,5 +28,6 @@ mod open;
 mod progress;
 mod statements;
 mod verify;
+mod wal;
 
 pub use cli::run;

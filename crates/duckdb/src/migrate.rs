@@ -164,7 +164,7 @@ fn run(connection: &Connection, path: &Path, migration: &Migration) -> Result<()
         }
     })?;
     let after: i64 = transaction().map_err(failed)?;
-    if connection.is_autocommit() || before != after {
+    if before != after {
         return Err(Error::EndedTransaction {
             file: migration.file.clone(),
         });

@@ -1,8 +1,8 @@
 //! The only way to a connection: checks first, limits set, doors closed.
 //!
-//! Before DuckDB sees a file, its header is read here. Before DuckDB opens a
-//! file for writing that has a write-ahead log, the log is replayed in a
-//! read-only instance, which changes nothing: one that does not replay is
+//! Before DuckDB sees a file, its header and its write-ahead log are read here.
+//! Before DuckDB opens a file for writing that has a log, the log is replayed
+//! in a read-only instance, which changes nothing: one that does not replay is
 //! reported, and stays as it is.
 
 use std::path::Path;
@@ -13,6 +13,7 @@ use crate::error::{Error, is_damage, is_no_space};
 use crate::files;
 use crate::header;
 use crate::limits::Watch;
+use crate::wal;
 
 /// How a database is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,18 @@ pub(crate) fn open(
 ) -> Result<Connection, Error> {
     files::require_regular(path)?;
     header::read(path)?;
-    if access == Access::ReadWrite && files::wal_bytes(path)? > 0 {
+    // Held for the checks only: closing it would give up DuckDB's own lock. An
+    // application that starts in between is met by that lock.
+    let unused = files::lock_shared(path)?;
+    let sidecars = files::sidecars(path)?;
+    for (suffix, _) in &sidecars {
+        // The third is written by a recovery and of no account until it ended.
+        if *suffix != ".wal.recovery" {
+            wal::check(&files::beside(path, suffix), watch)?;
+        }
+    }
+    drop(unused);
+    if access == Access::ReadWrite && !sidecars.is_empty() {
         // Not interrupted by the watch, which therefore is asked afterwards.
         drop(connect(path, Access::ReadOnly, limits, watch)?);
         watch.check()?;

@@ -1,0 +1,146 @@
+//! Time, disk and memory that run out.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::world::World;
+
+const ENDLESS: &str = "CREATE TABLE big AS \
+    SELECT count(*) AS n FROM range(10000000) a(i), range(10000000) b(j) WHERE (i * j) % 7 = 3";
+
+#[test]
+fn a_migration_that_takes_too_long_is_interrupted_and_undone() {
+    let world = World::new();
+    world.sql("t.duckdb", "CREATE TABLE t AS FROM range(10)");
+    let digest = world.digest("t.duckdb");
+    let folder = world.migrations(
+        "m",
+        &[
+            ("0001_a.sql", "INSERT INTO t VALUES (11)"),
+            ("0002_b.sql", ENDLESS),
+        ],
+    );
+    let started = Instant::now();
+    let error = world.fails(
+        &format!(
+            "migrate t.duckdb --migrations {} --timeout 0.5",
+            folder.display()
+        ),
+        9,
+    );
+    assert_eq!(error["kind"], "TimedOut");
+    assert!(
+        started.elapsed() < Duration::from_secs(9),
+        "interrupted, not killed"
+    );
+    assert_eq!(world.digest("t.duckdb"), digest);
+}
+
+#[test]
+fn a_migration_cannot_take_more_memory_than_given() {
+    let world = World::new();
+    world.ok("create t.duckdb");
+    let digest = world.digest("t.duckdb");
+    let sql = "CREATE TABLE a AS SELECT list(i) AS l FROM range(50000000) r(i)";
+    let folder = world.migrations("m", &[("0001_a.sql", sql)]);
+    let error = world.fails(
+        &format!(
+            "migrate t.duckdb --migrations {} --memory-limit 64MB",
+            folder.display()
+        ),
+        7,
+    );
+    assert!(
+        error["detail"].as_str().unwrap().contains("Out of Memory"),
+        "{error}"
+    );
+    assert_eq!(world.digest("t.duckdb"), digest);
+}
+
+#[test]
+fn a_migration_has_no_way_out_of_its_database() {
+    let world = World::new();
+    world.ok("create t.duckdb");
+    let digest = world.digest("t.duckdb");
+    for sql in [
+        "CREATE TABLE a AS FROM read_csv('/etc/passwd')",
+        "COPY (SELECT 1) TO 'out.csv'",
+        "INSTALL httpfs",
+        "LOAD '/tmp/x.duckdb_extension'",
+        "SET enable_external_access = true",
+        "SET memory_limit = '100GB'",
+    ] {
+        let folder = world.migrations("m", &[("0001_a.sql", sql)]);
+        world.fails(
+            &format!("migrate t.duckdb --migrations {}", folder.display()),
+            7,
+        );
+        assert_eq!(world.digest("t.duckdb"), digest, "{sql}");
+    }
+}
+
+/// Law 5. A small file system of its own is mounted where only the test sees it.
+#[test]
+fn a_full_disk_changes_nothing() {
+    let world = World::new();
+    let folder = world.migrations(
+        "m",
+        &[
+            ("0001_a.sql", "INSERT INTO t SELECT -1"),
+            (
+                "0002_b.sql",
+                "CREATE TABLE big AS SELECT i, md5(i::VARCHAR) AS m FROM range(1000000) r(i)",
+            ),
+        ],
+    );
+    fs::create_dir(world.path("small")).unwrap();
+    world.give("small");
+    let script = format!(
+        "set -e
+        mount -t tmpfs -o size=8m,mode=1777 tmpfs small
+        tenant() {{ setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"; }}
+        tenant ../writer small/t.duckdb 'CREATE TABLE t AS FROM range(100000)' </dev/null >/dev/null
+        tenant ../cb-duckdb checkpoint small/t.duckdb >/dev/null
+        tenant ../cb-duckdb digest small/t.duckdb
+        code=0; tenant ../cb-duckdb migrate small/t.duckdb --migrations '{}' || code=$?
+        echo $code
+        tenant ../cb-duckdb digest small/t.duckdb
+        head -c 7m /dev/zero | tenant tee small/fill >/dev/null || true
+        code=0; tenant ../cb-duckdb backup small/t.duckdb small/copy.duckdb || code=$?
+        echo $code
+        ls small",
+        folder.display()
+    );
+    let mut command = std::process::Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command = std::process::Command::new("sudo");
+        command.arg("unshare");
+    }
+    let output = command
+        .args(["--mount", "sh", "-c", &script])
+        .current_dir(world.path(""))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().collect();
+    let [
+        before,
+        error,
+        code,
+        after,
+        backup_error,
+        backup_code,
+        files @ ..,
+    ] = lines.as_slice()
+    else {
+        panic!("{output:?}");
+    };
+    assert_eq!(*code, "8", "{error}");
+    assert!(error.contains("no space left"), "{error}");
+    assert_eq!(before, after);
+    assert_eq!(*backup_code, "8", "{backup_error}");
+    assert!(
+        !files.iter().any(|name| name.starts_with("copy")),
+        "{files:?}"
+    );
+}
