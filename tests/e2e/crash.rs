@@ -10,14 +10,19 @@ use crate::world::{TINY, World, tiny};
 const WRITTEN: &str = "/etc/cb /etc/systemd/system /etc/nginx/conf.d /etc/sysusers.d /var/lib/cb";
 
 /// When to kill the operator: shell conditions that come true one after the
-/// other while tenants are created.
-const MOMENTS: [&str; 6] = [
+/// other while tenants are created, and while they change to v2.
+const CREATING: [&str; 6] = [
     "set -- /var/lib/cb/records/*.yaml; [ $# -ge 3 ]",
     "[ -e /etc/sysusers.d/cb-t05.conf ]",
     "set -- /etc/systemd/system/t*-*.service; [ $# -ge 7 ]",
     "[ -e /var/lib/cb/pending/daemon-reload ]",
     "set -- /etc/systemd/system/multi-user.target.wants/t*; [ $# -ge 9 ]",
     "set -- /etc/nginx/conf.d/cb-*.conf; [ -e \"$1\" ]",
+];
+const CHANGING: [&str; 3] = [
+    "grep -q 'version: v2' /var/lib/cb/records/t1*.yaml",
+    "grep -q v2 /etc/cb/tenants/t0*/.env",
+    "grep -q v2 /etc/systemd/system/t00-api.service",
 ];
 
 impl World {
@@ -48,6 +53,34 @@ impl World {
         Ok(())
     }
 
+    /// Writes tenants of a version and kills the operator at each of these
+    /// moments; the processes that were killed. Looks in a loop of its own, as
+    /// the moments are short.
+    fn killed_while(
+        &self,
+        version: &str,
+        names: &[String],
+        moments: &[&str],
+    ) -> Result<BTreeSet<String>> {
+        let kills: String = moments
+            .iter()
+            .map(|moment| {
+                format!(
+                    "until pid=$(systemctl show -P MainPID cb-operator); [ \"$pid\" != 0 ] && [ \"$pid\" != \"$last\" ]; do :; done\n\
+                     until {moment}; do :; done\n\
+                     kill -KILL $pid; last=$pid; echo $pid\n"
+                )
+            })
+            .collect();
+        let killed = self.host.sh(&format!(
+            "last=\nfor n in {}; do sed \"s/NAME/$n/; s/version: v1/version: {version}/\" /root/tenant.yaml >/etc/cb/manifests/$n.yaml; done\n{kills}",
+            names.join(" ")
+        ))?;
+        let killed: BTreeSet<String> = killed.lines().map(str::to_owned).collect();
+        assert_eq!(killed.len(), moments.len(), "{killed:?}");
+        Ok(killed)
+    }
+
     /// Fills the file system of a folder to its last byte.
     fn fill(&self, folder: &str) -> Result<()> {
         self.host.sh(&format!(
@@ -68,24 +101,8 @@ fn killed_again_and_again_it_finishes_twenty_tenants() -> Result<()> {
     world
         .host
         .push(tiny("NAME", "").as_bytes(), "/root/tenant.yaml", 0o644)?;
-    // Looks in a loop of its own, as the moments are short.
-    let kills: String = MOMENTS
-        .iter()
-        .map(|moment| {
-            format!(
-                "until pid=$(systemctl show -P MainPID cb-operator); [ \"$pid\" != 0 ] && [ \"$pid\" != \"$last\" ]; do :; done\n\
-                 until {moment}; do :; done\n\
-                 kill -KILL $pid; last=$pid; echo $pid\n"
-            )
-        })
-        .collect();
-    let killed = world.host.sh(&format!(
-        "last=\nfor n in {}; do sed s/NAME/$n/ /root/tenant.yaml >/etc/cb/manifests/$n.yaml; done\n{kills}",
-        names.join(" ")
-    ))?;
-    let killed: BTreeSet<&str> = killed.lines().collect();
-    assert_eq!(killed.len(), MOMENTS.len(), "{killed:?}");
-    assert!(killed.contains(before.as_str()), "{killed:?} {before}");
+    let killed = world.killed_while("v1", &names, &CREATING)?;
+    assert!(killed.contains(&before), "{killed:?} {before}");
 
     let mut ports = BTreeSet::new();
     for name in &names {
@@ -109,6 +126,28 @@ fn killed_again_and_again_it_finishes_twenty_tenants() -> Result<()> {
     )?;
     let words: Vec<&str> = reload.split_whitespace().collect();
     assert_eq!(words, ["40", "40", "no", "40", "enabled"]);
+
+    world.killed_while("v2", &names, &CHANGING)?;
+    for name in &names {
+        world.waits("the new version serves", || {
+            Ok(world.page(name)? == format!("{name} v2 on /\n"))
+        })?;
+        world.waits("the tenant is ready", || {
+            let status = world.tenant(name)?["status"].clone();
+            let ready = crate::world::condition_in(&status, "Ready");
+            Ok(status["observedGeneration"] == 2 && ready.starts_with("True"))
+        })?;
+        for service in ["api", "frontend"] {
+            let port = world.tenant(name)?["status"]["ports"][service].clone();
+            assert!(ports.contains(&port.as_u64()), "{name} has another port");
+            let url = format!("http://127.0.0.1:{port}/");
+            assert_eq!(world.host.curl(&[&url])?.body, format!("{name} v2 on /\n"));
+        }
+    }
+    let left = world.host.sh(&format!(
+        "find {WRITTEN} -name '.cb-tmp-*'; ls -A /var/lib/cb/pending"
+    ))?;
+    assert_eq!(left, "", "leftovers");
     Ok(())
 }
 
@@ -122,7 +161,14 @@ fn a_full_disk_is_reported_and_passes() -> Result<()> {
             .tmpfs("/etc/nginx/conf.d", 1 << 20)
             .tmpfs("/etc/cb/manifests", 1 << 20)
     })?;
-    world.put("tiny.yaml", TINY)?;
+    let often = "startTimeoutSeconds: 10, periodSeconds: 2";
+    world.put("tiny.yaml", &TINY.replace("startTimeoutSeconds: 10", often))?;
+    // No full pass comes to help.
+    let host =
+        "apiVersion: campaignbrain.io/v1alpha1\nkind: Host\nmetadata: {name: test}\nspec: {}\n";
+    world
+        .host
+        .push(host.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
     world.start()?;
     let pid = world.main_pid()?;
     world.put_tiny("ky04", "")?;
@@ -136,7 +182,13 @@ fn a_full_disk_is_reported_and_passes() -> Result<()> {
     let second = tiny("ky04", "").replace("version: v1", "version: v2");
     world.put("ky04.yaml", &second)?;
     world.put_tiny("oh09", "")?;
-    for name in ["ky04", "oh09"] {
+    world.put(
+        "second.yaml",
+        &TINY.replace("{name: tiny}", "{name: second}"),
+    )?;
+    let of_second = tiny("nv02", "").replace("application: tiny", "application: second");
+    world.put("nv02.yaml", &of_second)?;
+    for name in ["ky04", "oh09", "nv02"] {
         let line = world.wait_condition(name, "Ready", "False RecordNotSaved")?;
         assert!(
             line.contains(&format!("/var/lib/cb/records/{name}.yaml")),
@@ -153,7 +205,7 @@ fn a_full_disk_is_reported_and_passes() -> Result<()> {
     )?;
     assert_eq!(world.host.sh(&left)?, "");
     world.host.sh("rm /var/lib/cb/.fill")?;
-    for (name, version) in [("ky04", "v2"), ("oh09", "v1")] {
+    for (name, version) in [("ky04", "v2"), ("oh09", "v1"), ("nv02", "v1")] {
         world.wait_ready(name)?;
         assert_eq!(world.page(name)?, format!("{name} {version} on /\n"));
     }
@@ -175,13 +227,20 @@ fn a_full_disk_is_reported_and_passes() -> Result<()> {
     assert_eq!(world.page("tx28")?, "tx28 v1 on /\n");
 
     // The status files: nothing waits for them, and they come when they can.
-    world
-        .host
-        .sh("mkdir /etc/cb/manifests/more; cp /etc/cb/manifests/tx28.yaml /root/")?;
+    world.host.sh("cp /etc/cb/manifests/tx28.yaml /root/")?;
     world
         .host
         .sh("sed 's/tx28/wa01/g' /root/tx28.yaml >/etc/cb/manifests/.wa01")?;
     world.fill("/etc/cb/manifests")?;
+    let before = world.host.read("/etc/cb/manifests/ky04.yaml")?;
+    let (code, answer) = world.put_over_api("ky04", &tiny("ky04", "env: {A: b}"))?;
+    assert_eq!(code, 500, "{answer}");
+    let message = answer["message"].as_str().unwrap_or_default();
+    assert!(
+        message.contains("no space left") && message.contains("/etc/cb/manifests/ky04.yaml"),
+        "{message}"
+    );
+    assert_eq!(world.host.read("/etc/cb/manifests/ky04.yaml")?, before);
     world
         .host
         .sh("mv /etc/cb/manifests/.wa01 /etc/cb/manifests/wa01.yaml")?;

@@ -113,7 +113,7 @@ fn wrongs() -> Vec<Wrong> {
 }
 
 impl World {
-    fn put_over_api(&self, name: &str, text: &str) -> Result<(u16, Value)> {
+    pub(crate) fn put_over_api(&self, name: &str, text: &str) -> Result<(u16, Value)> {
         self.host.push(text.as_bytes(), "/root/body.yaml", 0o600)?;
         let url = format!("http://operator/apis/campaignbrain.io/v1alpha1/tenants/{name}");
         let answer = self.host.curl(&[
