@@ -258,6 +258,46 @@ fn a_full_disk_is_reported_and_passes() -> Result<()> {
     Ok(())
 }
 
+/// Law 5 and 4: the same for the units, which may be in another of systemd's
+/// folders.
+#[test]
+fn a_full_disk_of_units_is_reported_and_passes() -> Result<()> {
+    let folder = "/usr/local/lib/systemd/system";
+    let world = World::installed_with("units", |options| options.tmpfs(folder, 1 << 20))?;
+    let host = format!(
+        "apiVersion: campaignbrain.io/v1alpha1\nkind: Host\nmetadata: {{name: test}}\nspec: {{paths: {{units: {folder}}}}}\n"
+    );
+    world
+        .host
+        .push(host.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
+    world.put("tiny.yaml", TINY)?;
+    world.start()?;
+    world.put_tiny("ky04", "")?;
+    world.wait_ready("ky04")?;
+    assert_eq!(world.show("ky04-api", "UnitFileState")?, "enabled");
+    assert_eq!(
+        world.show("ky04-api", "FragmentPath")?,
+        format!("{folder}/ky04-api.service")
+    );
+    world.fill(folder)?;
+    world.put_tiny("oh09", "")?;
+    let line = world.wait_condition("oh09", "ServicesReady", "False DiskFull")?;
+    assert!(
+        line.contains(&format!("{folder}/oh09-api.service")),
+        "{line}"
+    );
+    let there = world.host.sh(&format!("ls -A {folder}"))?;
+    assert!(
+        !there.contains("oh09") && !there.contains("cb-tmp"),
+        "{there}"
+    );
+    assert!(world.condition("ky04", "Ready")?.starts_with("True"));
+    world.host.sh(&format!("rm {folder}/.fill"))?;
+    world.wait_ready("oh09")?;
+    assert_eq!(world.page("oh09")?, "oh09 v1 on /\n");
+    Ok(())
+}
+
 /// Law 1: what changed while the bus was away is brought about when it is back.
 #[test]
 fn the_operator_outlives_the_bus() -> Result<()> {

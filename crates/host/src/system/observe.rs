@@ -18,8 +18,9 @@ use crate::systemd::SystemdError;
 /// is for messages; giving ports out asks anew.
 const SOCKETS_MAX_AGE: Duration = Duration::from_millis(500);
 
-/// Where a link makes a unit start at boot.
-const WANTS: &str = "multi-user.target.wants";
+/// Where a link makes a unit start at boot. systemd makes it here, wherever
+/// the unit file is.
+const WANTS: &str = "/etc/systemd/system/multi-user.target.wants";
 
 impl SystemHost {
     pub(super) async fn look(&self, scope: &Scope) -> Result<Observed, HostError> {
@@ -46,7 +47,7 @@ impl SystemHost {
             if let Some(state) = self.systemd.unit(name) {
                 units.insert(name.clone(), state);
             }
-            if folder.join(WANTS).join(name).is_symlink() {
+            if Path::new(WANTS).join(name).is_symlink() {
                 enabled.insert(name.clone());
             }
         }
@@ -60,6 +61,7 @@ impl SystemHost {
             secrets: scope.secrets.iter().map(|path| secret(path)).collect(),
             i360: scope.i360.as_deref().is_some_and(Path::is_file),
             bound,
+            reload_owed: self.units.is_owed(),
             proxy_running: self
                 .systemd
                 .unit(self.spec.nginx.unit.as_str())
