@@ -115,6 +115,9 @@ pub struct Observed {
     pub i360: bool,
     /// Who has bound which TCP port: user ids by port.
     pub bound: BTreeMap<u16, BTreeSet<u32>>,
+    /// Whether unit files were changed, of any tenant, that systemd has not
+    /// read yet: a reload failed, or is under way.
+    pub reload_owed: bool,
     /// Whether nginx runs.
     pub proxy_running: bool,
     /// The failed units that are not to be started yet, with a word on when:

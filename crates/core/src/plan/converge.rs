@@ -371,6 +371,13 @@ impl Planner<'_> {
             }
         }
         to_start.retain(|(service, ..)| !self.port_is_taken(service));
+        let reloads = |step: &Step| step.action == Action::ReloadUnits;
+        if self.observed.reload_owed && !to_start.is_empty() && !self.plan.steps.iter().any(reloads)
+        {
+            // A unit must not be started as it was before.
+            let reason = "systemd has not read all unit files yet";
+            self.step(Aspect::Services, Action::ReloadUnits, reason);
+        }
         for unit in stopped.into_iter().rev() {
             let Some((_, reason, _)) = to_start.iter().find(|(s, ..)| s.unit == unit) else {
                 continue;

@@ -180,6 +180,17 @@ fn a_stopped_service_is_started_and_a_failed_one_is_reset_first() {
     insta::assert_snapshot!(shown(&world.plan()));
 }
 
+/// Law 5: a reload that failed is made up for before anything is started.
+#[test]
+fn nothing_is_started_while_a_reload_is_owed() {
+    let mut world = World::converged();
+    world.observed.reload_owed = true;
+    assert!(world.plan().is_empty());
+    world.observed.units.remove("ky04-api.service");
+    let kinds: Vec<_> = world.plan().steps.iter().map(|s| s.action.kind()).collect();
+    assert_eq!(kinds, ["ReloadUnits", "Start"]);
+}
+
 #[test]
 fn a_service_that_is_being_stopped_is_started_when_it_has_stopped() {
     let mut world = World::converged();

@@ -246,6 +246,8 @@ impl World {
                 .as_ref()
                 .is_some_and(|path| self.disk.get(path).is_some()),
             bound: self.bound(),
+            reload_owed: self.disk.get(&self.marker(DAEMON_RELOAD)).is_some(),
+            proxy_running: self.nginx.running,
             owned_units,
             ..Observed::default()
         }

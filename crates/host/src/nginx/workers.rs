@@ -104,17 +104,24 @@ mod tests {
         assert_eq!(pid_file(&config), Path::new(PID_FILE));
     }
 
-    /// A process's children are found, and one that is gone counts as leaving.
+    /// A process that is gone, or waits to be reaped, counts as leaving.
     #[test]
-    fn children_are_seen_until_they_end() {
-        let mut child = std::process::Command::new("cat")
-            .stdin(std::process::Stdio::piped())
+    fn a_process_is_seen_until_it_ends() {
+        use std::io::{Read as _, Write as _};
+        use std::process::{Command, Stdio};
+
+        let piped = Stdio::piped;
+        let mut child = Command::new("cat")
+            .stdin(piped())
+            .stdout(piped())
             .spawn()
             .unwrap();
-        let pid = child.id();
-        assert!(!is_leaving(pid));
+        // Its answer says that it is `cat` by now.
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        assert!(!is_leaving(child.id()));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(is_leaving(pid));
+        assert!(is_leaving(child.id()));
     }
 }

@@ -107,6 +107,11 @@ impl UnitReload {
         result
     }
 
+    /// Whether unit files changed that systemd has not read.
+    pub(super) fn is_owed(&self) -> bool {
+        self.marker.path.exists()
+    }
+
     /// Does the reload that a killed process owed, if it did.
     pub(super) async fn recover(&self) -> Result<(), ActionError> {
         if self.marker.path.exists() {

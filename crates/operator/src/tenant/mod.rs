@@ -455,3 +455,6 @@ fn misfit(error: cb_core::desired::DesireError) -> Problem {
 fn not_saved(error: crate::state::SaveError) -> Problem {
     Problem::new(Facet::Prepared, "RecordNotSaved", error.to_string())
 }
+
+#[cfg(test)]
+mod tests;
