@@ -25,7 +25,7 @@ Exit codes:
    4  not a database, damaged, or written by another version of DuckDB
    5  the write-ahead log does not replay; nothing was changed
    6  the migrations contradict each other or the database; nothing was changed
-   7  a migration failed; nothing was changed
+   7  a migration failed; nothing was changed (with --one-by-one, see `applied`)
    8  no space left
    9  the time given was over
   10  a backup differs from what it was compared with";
@@ -89,6 +89,10 @@ enum Command {
         /// Only say what would be done.
         #[arg(long)]
         dry_run: bool,
+        /// Give every migration a transaction of its own. A failure then leaves
+        /// those before it applied.
+        #[arg(long)]
+        one_by_one: bool,
         /// The table that records migrations.
         #[arg(long, default_value = "schema_migrations")]
         table: String,
@@ -167,6 +171,7 @@ fn dispatch(command: Command, path: &Path, context: &Context) -> Result<Value, E
             migrations,
             target,
             dry_run,
+            one_by_one,
             table,
             ..
         } => {
@@ -175,6 +180,7 @@ fn dispatch(command: Command, path: &Path, context: &Context) -> Result<Value, E
                 table,
                 target,
                 dry_run,
+                one_by_one,
             };
             migrate::migrate(path, &wanted, context)
         }

@@ -86,7 +86,7 @@ pub(crate) fn checkpoint(path: &Path, context: &Context) -> Result<Value, Error>
     let (bytes, wal) = (size(path)?, files::wal_bytes(path)?);
     let connection = open::open(path, Access::ReadWrite, &context.limits, &context.watch)?;
     context.watch.commit()?;
-    checkpoint_and_close(connection, path)?;
+    checkpoint_and_close(connection.into_connection(), path)?;
     Ok(json!({
         "file": path,
         "bytesBefore": bytes,

@@ -117,10 +117,7 @@ fn table(connection: &Connection, schema: String, name: String) -> duckdb::Resul
         )?
         .query_map([&schema, &name], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<duckdb::Result<_>>()?;
-    let row: Vec<String> = columns
-        .iter()
-        .map(|(name, kind)| value(name, kind))
-        .collect();
+    let row: Vec<String> = columns.iter().map(|(name, _)| value(name)).collect();
     let sql = format!(
         "SELECT count(*), coalesce(sum(md5_number_lower(r)::HUGEINT), 0)::VARCHAR, \
                 coalesce(sum(md5_number_upper(r)::HUGEINT), 0)::VARCHAR \
@@ -148,14 +145,9 @@ fn table(connection: &Connection, schema: String, name: String) -> duckdb::Resul
 }
 
 /// An expression for one value as text that carries its length, so that two
-/// different rows never give the same text. A time with a zone is taken as a
-/// number, because its text depends on where the program runs.
-fn value(name: &str, kind: &str) -> String {
-    let name = quoted(name);
-    let text = match kind {
-        "TIMESTAMP WITH TIME ZONE" => format!("epoch_us({name})::VARCHAR"),
-        _ => format!("{name}::VARCHAR"),
-    };
+/// different rows never give the same text.
+fn value(name: &str) -> String {
+    let text = format!("{}::VARCHAR", quoted(name));
     format!("coalesce(strlen({text})::VARCHAR || ':' || {text}, '-')")
 }
 

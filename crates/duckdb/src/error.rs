@@ -29,7 +29,7 @@ pub enum Code {
     Wal = 5,
     /// The migrations contradict each other or the database; nothing was changed.
     Refused = 6,
-    /// A migration failed; nothing was changed.
+    /// A migration failed; nothing was changed, or what `applied` names stays.
     MigrationFailed = 7,
     /// No space left.
     NoSpace = 8,
@@ -82,10 +82,20 @@ pub(crate) enum Error {
     Wal { wal: PathBuf, detail: String },
     #[error(transparent)]
     Refused(#[from] Refused),
-    #[error("the migration {file} failed; nothing was changed")]
-    Migration { file: String, source: duckdb::Error },
-    #[error("the migrations could not be committed; nothing was changed")]
-    Commit { source: duckdb::Error },
+    #[error("the migration {file} failed; {}", kept(.before))]
+    Migration {
+        file: String,
+        /// Migrations of this run that were committed before it.
+        before: Vec<String>,
+        source: duckdb::Error,
+    },
+    #[error("the migrations up to {file} could not be committed; {}", kept(.before))]
+    Commit {
+        file: String,
+        /// Migrations of this run that were committed before it.
+        before: Vec<String>,
+        source: duckdb::Error,
+    },
     #[error("the migration {file} ended the transaction it runs in; what it did before stays")]
     EndedTransaction { file: String },
     #[error("no space left while {doing} {path}")]
@@ -194,9 +204,9 @@ impl Error {
             Error::Wal { .. } => {
                 "keep the database and its .wal together, aside; restore a backup in their place"
             }
-            Error::Migration { source, .. } if is_transaction_limit(&source.to_string()) => {
-                "DuckDB cannot do this in one transaction with the migrations before it; \
-                 migrate in two steps with --target"
+            Error::Migration { .. } | Error::Commit { .. } if self.is_transaction_limit() => {
+                "DuckDB cannot do this in one transaction with what was changed before it; \
+                 with --one-by-one every migration has a transaction of its own"
             }
             Error::EndedTransaction { .. } => "restore the backup and correct the migration",
             Error::TimedOut { .. } => "give more time with --timeout",
@@ -206,6 +216,24 @@ impl Error {
         Some(hint)
     }
 
+    /// Migrations of this run that stay applied.
+    fn applied(&self) -> &[String] {
+        match self {
+            Error::Migration { before, .. } | Error::Commit { before, .. } => before,
+            _ => &[],
+        }
+    }
+
+    /// Whether the migrations could succeed in transactions of their own.
+    fn is_transaction_limit(&self) -> bool {
+        match self {
+            Error::Migration { source, .. } | Error::Commit { source, .. } => {
+                is_transaction_limit(&source.to_string())
+            }
+            _ => false,
+        }
+    }
+
     /// The document that is printed on stdout.
     pub(crate) fn document(&self) -> Value {
         json!({"error": {
@@ -213,7 +241,16 @@ impl Error {
             "message": self.to_string(),
             "detail": self.detail(),
             "hint": self.hint(),
+            "applied": self.applied(),
+            "transactionLimit": self.is_transaction_limit(),
         }})
+    }
+}
+
+fn kept(before: &[String]) -> String {
+    match before {
+        [] => "nothing was changed".to_owned(),
+        before => format!("{} stay applied", before.join(", ")),
     }
 }
 

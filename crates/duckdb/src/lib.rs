@@ -26,6 +26,7 @@ mod migrate;
 mod migrations;
 mod open;
 mod progress;
+mod scratch;
 mod statements;
 mod verify;
 mod wal;

@@ -1,6 +1,11 @@
 //! Applies migrations: all pending ones and their records in one transaction,
 //! or none.
 //!
+//! DuckDB cannot do everything in one transaction (alter a table whose rows
+//! were changed in it, for one). Whoever has a backup can have every migration
+//! in a transaction of its own; a failure then leaves those before it applied,
+//! and says so.
+//!
 //! Read-only first: what is refused never opens the file for writing. After
 //! the commit the log is written into the file, so that the next to open it
 //! replays nothing.
@@ -23,6 +28,8 @@ pub(crate) struct Wanted {
     pub(crate) table: String,
     pub(crate) target: Option<i64>,
     pub(crate) dry_run: bool,
+    /// Whether every migration has a transaction of its own.
+    pub(crate) one_by_one: bool,
 }
 
 /// The table with the checksums, beside the application's own.
@@ -57,7 +64,7 @@ pub(crate) fn migrate(path: &Path, wanted: &Wanted, context: &Context) -> Result
     }
     // The migrations are in the log, synced; a failure from here on is told
     // and undoes nothing.
-    let unfinished = checkpoint_and_close(connection, path).err();
+    let unfinished = checkpoint_and_close(connection.into_connection(), path).err();
     Ok(report(&plan, true, unfinished))
 }
 
@@ -83,21 +90,66 @@ fn apply(
     plan: &Plan,
     context: &Context,
 ) -> Result<(), Error> {
-    let failed = |source| Error::query("recording the migrations in", path, source);
-    let table = &wanted.table;
-    let sums = checksums(table);
-    connection
-        .execute_batch("BEGIN TRANSACTION")
-        .map_err(failed)?;
+    let work = Work {
+        connection,
+        path,
+        table: &wanted.table,
+        context,
+    };
+    let size = match wanted.one_by_one {
+        true => 1,
+        false => plan.pending.len().max(1),
+    };
+    work.begin()?;
     // Somebody may have been faster between reading and writing.
-    let at = records(connection, table, path)?;
+    let at = records(connection, &wanted.table, path)?;
     if at.last().map_or(0, |last| last.version) != plan.from {
         return Err(Error::Locked {
             path: path.to_owned(),
         });
     }
-    connection
-        .execute_batch(&format!(
+    work.create_tables()?;
+    for migration in &plan.adopt {
+        work.record_checksum(migration)?;
+    }
+    if plan.pending.is_empty() {
+        return work.commit(&plan.adopt, &[]);
+    }
+    for (number, group) in plan.pending.chunks(size).enumerate() {
+        if number > 0 {
+            work.begin()?;
+        }
+        let before = &plan.pending[..number * size];
+        for migration in group {
+            work.apply(migration, before)?;
+        }
+        // Only the last commit is the point from which there is no way back.
+        if number * size + group.len() == plan.pending.len() {
+            context.watch.commit()?;
+        }
+        work.commit(group, before)?;
+    }
+    Ok(())
+}
+
+/// A database that migrations are applied to.
+struct Work<'a> {
+    connection: &'a Connection,
+    path: &'a Path,
+    table: &'a str,
+    context: &'a Context,
+}
+
+impl Work<'_> {
+    fn begin(&self) -> Result<(), Error> {
+        self.connection
+            .execute_batch("BEGIN TRANSACTION")
+            .map_err(|source| self.failed(source))
+    }
+
+    fn create_tables(&self) -> Result<(), Error> {
+        let (table, sums) = (self.table, checksums(self.table));
+        let sql = format!(
             "CREATE TABLE IF NOT EXISTS {table} (
                 version    BIGINT PRIMARY KEY,
                 name       VARCHAR NOT NULL,
@@ -107,50 +159,80 @@ fn apply(
                 version BIGINT PRIMARY KEY,
                 sha256  VARCHAR NOT NULL
             )"
-        ))
-        .map_err(failed)?;
-    let record_sum = |migration: &Migration| {
-        connection
-            .execute(
-                &format!("INSERT INTO {sums} (version, sha256) VALUES (?, ?)"),
-                params![migration.version, migration.sha256],
-            )
-            .map_err(failed)
-    };
-    for migration in &plan.adopt {
-        record_sum(migration)?;
+        );
+        self.connection
+            .execute_batch(&sql)
+            .map_err(|source| self.failed(source))
     }
-    for migration in &plan.pending {
-        context.watch.check()?;
-        context
-            .progress
-            .say(&json!({"event": "started", "migration": migration.file}));
-        run(connection, path, migration)?;
-        connection
-            .execute(
-                &format!(
-                    "INSERT INTO {table} (version, name, applied_at) \
-                     VALUES (?, ?, CAST(now() AS TIMESTAMP))"
-                ),
-                params![migration.version, migration.name],
-            )
-            .map_err(failed)?;
-        record_sum(migration)?;
-        context
-            .progress
-            .say(&json!({"event": "applied", "migration": migration.file}));
+
+    fn apply(&self, migration: &Migration, before: &[Migration]) -> Result<(), Error> {
+        self.context.watch.check()?;
+        self.say("started", migration);
+        run(self.connection, self.path, migration, before)?;
+        let sql = format!(
+            "INSERT INTO main.{} (version, name, applied_at) \
+             VALUES (?, ?, CAST(now() AS TIMESTAMP))",
+            self.table
+        );
+        self.connection
+            .execute(&sql, params![migration.version, migration.name])
+            .map_err(|source| self.failed(source))?;
+        self.record_checksum(migration)?;
+        self.say("applied", migration);
+        Ok(())
     }
-    context.watch.commit()?;
-    connection.execute_batch("COMMIT").map_err(|source| {
-        match Error::query("writing", path, source) {
-            Error::Query { source, .. } => Error::Commit { source },
-            other => other,
-        }
-    })
+
+    fn record_checksum(&self, migration: &Migration) -> Result<(), Error> {
+        let sql = format!(
+            "INSERT INTO main.{} (version, sha256) VALUES (?, ?)",
+            checksums(self.table)
+        );
+        self.connection
+            .execute(&sql, params![migration.version, migration.sha256])
+            .map(|_| ())
+            .map_err(|source| self.failed(source))
+    }
+
+    fn commit(&self, group: &[Migration], before: &[Migration]) -> Result<(), Error> {
+        self.connection.execute_batch("COMMIT").map_err(|source| {
+            match Error::query("writing", self.path, source) {
+                Error::Query { source, .. } => Error::Commit {
+                    file: group
+                        .last()
+                        .map_or_else(String::new, |last| last.file.clone()),
+                    before: names(before),
+                    source,
+                },
+                other => other,
+            }
+        })
+    }
+
+    fn say(&self, event: &str, migration: &Migration) {
+        self.context
+            .progress
+            .say(&json!({"event": event, "migration": migration.file}));
+    }
+
+    fn failed(&self, source: duckdb::Error) -> Error {
+        Error::query("recording the migrations in", self.path, source)
+    }
+}
+
+fn names(migrations: &[Migration]) -> Vec<String> {
+    migrations
+        .iter()
+        .map(|migration| migration.file.clone())
+        .collect()
 }
 
 /// Runs one migration and makes sure that it stayed in the transaction.
-fn run(connection: &Connection, path: &Path, migration: &Migration) -> Result<(), Error> {
+fn run(
+    connection: &Connection,
+    path: &Path,
+    migration: &Migration,
+    done: &[Migration],
+) -> Result<(), Error> {
     let transaction = || connection.query_row("SELECT txid_current()", [], |row| row.get(0));
     let failed = |source| Error::query("writing", path, source);
     let before: i64 = transaction().map_err(failed)?;
@@ -158,6 +240,7 @@ fn run(connection: &Connection, path: &Path, migration: &Migration) -> Result<()
         match Error::query("writing", path, source) {
             Error::Query { source, .. } => Error::Migration {
                 file: migration.file.clone(),
+                before: names(done),
                 source,
             },
             other => other,
@@ -251,7 +334,7 @@ fn report(plan: &Plan, done: bool, unfinished: Option<Error>) -> Value {
         "to": plan.to,
         "dryRun": !done,
         "migrations": plan.pending,
-        "adoptedChecksums": plan.adopt.iter().map(|migration| &migration.file).collect::<Vec<_>>(),
+        "adoptedChecksums": names(&plan.adopt),
         "checkpointed": done && unfinished.is_none(),
         "checkpointError": unfinished.map(|error| error.document()["error"].clone()),
     })

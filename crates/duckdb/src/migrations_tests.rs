@@ -1,5 +1,10 @@
 //! What follows from files and records, without a database.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test writes its own throwaway files"
+)]
+
 use super::*;
 
 fn file(version: i64, name: &str, sql: &str) -> Migration {

@@ -3,8 +3,10 @@
 //! Before DuckDB sees a file, its header and its write-ahead log are read here.
 //! Before DuckDB opens a file for writing that has a log, the log is replayed
 //! in a read-only instance, which changes nothing: one that does not replay is
-//! reported, and stays as it is.
+//! reported, and stays as it is. What cannot be replayed read-only is replayed
+//! in a private copy.
 
+use std::ops::Deref;
 use std::path::Path;
 
 use duckdb::{AccessMode, Config, Connection};
@@ -13,6 +15,7 @@ use crate::error::{Error, is_damage, is_no_space};
 use crate::files;
 use crate::header;
 use crate::limits::Watch;
+use crate::scratch::Scratch;
 use crate::wal;
 
 /// How a database is opened.
@@ -20,6 +23,8 @@ use crate::wal;
 pub(crate) enum Access {
     ReadOnly,
     ReadWrite,
+    /// For reading a private copy, which may change.
+    Copy,
 }
 
 /// What DuckDB may use.
@@ -29,13 +34,37 @@ pub(crate) struct Limits {
     pub(crate) threads: u16,
 }
 
+/// An open database.
+#[derive(Debug)]
+pub(crate) struct Database {
+    connection: Connection,
+    /// Where the copy is, if this is one; removed after the connection is.
+    _scratch: Option<Scratch>,
+}
+
+impl Database {
+    /// The connection of a database that was opened for writing, which is
+    /// never a copy.
+    pub(crate) fn into_connection(self) -> Connection {
+        self.connection
+    }
+}
+
+impl Deref for Database {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
 /// Opens the existing database at `path`.
 pub(crate) fn open(
     path: &Path,
     access: Access,
     limits: &Limits,
     watch: &Watch,
-) -> Result<Connection, Error> {
+) -> Result<Database, Error> {
     files::require_regular(path)?;
     header::read(path)?;
     // Held for the checks only: closing it would give up DuckDB's own lock. An
@@ -49,12 +78,46 @@ pub(crate) fn open(
         }
     }
     drop(unused);
-    if access == Access::ReadWrite && !sidecars.is_empty() {
-        // Not interrupted by the watch, which therefore is asked afterwards.
-        drop(connect(path, Access::ReadOnly, limits, watch)?);
+    if access == Access::ReadOnly || !sidecars.is_empty() {
+        let database = read(path, limits, watch)?;
+        // A replay is not interrupted by the watch, so that is asked now.
         watch.check()?;
+        if access == Access::ReadOnly {
+            return Ok(database);
+        }
     }
-    connect(path, access, limits, watch)
+    Ok(Database {
+        connection: connect(path, access, limits, watch)?,
+        _scratch: None,
+    })
+}
+
+/// Opens a database for reading, with its log, without changing either.
+fn read(path: &Path, limits: &Limits, watch: &Watch) -> Result<Database, Error> {
+    match connect(path, Access::ReadOnly, limits, watch) {
+        Ok(connection) => Ok(Database {
+            connection,
+            _scratch: None,
+        }),
+        Err(Error::Wal { detail, .. }) if detail.contains("Could not write file") => {
+            let scratch = Scratch::copy(path, watch)?;
+            let connection =
+                connect(&scratch.path(path), Access::Copy, limits, watch).map_err(|error| {
+                    match error {
+                        Error::Wal { detail, .. } => Error::Wal {
+                            wal: files::beside(path, ".wal"),
+                            detail,
+                        },
+                        other => other,
+                    }
+                })?;
+            Ok(Database {
+                connection,
+                _scratch: Some(scratch),
+            })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Opens the database at `path`, which is created if it does not exist and
@@ -75,18 +138,33 @@ pub(crate) fn connect(
     let connection =
         Connection::open_with_flags(path, config).map_err(|source| cannot_open(path, source))?;
     watch.guard(&connection);
-    // Closing must change nothing by itself; who wants a checkpoint says so.
-    connection
-        .execute_batch("PRAGMA disable_checkpoint_on_shutdown; SET lock_configuration = true")
-        .map_err(|source| Error::query("configuring", path, source))?;
+    prepare(&connection, access).map_err(|source| Error::query("configuring", path, source))?;
     Ok(connection)
+}
+
+fn prepare(connection: &Connection, access: Access) -> duckdb::Result<()> {
+    // Closing must change nothing by itself; who wants a checkpoint says so.
+    connection.execute_batch("PRAGMA disable_checkpoint_on_shutdown")?;
+    if access != Access::ReadWrite {
+        // What is read must not depend on where it is read. A migration sees
+        // the zone that the application sees: the environment's.
+        let zones: i64 = connection.query_row(
+            "SELECT count(*) FROM duckdb_settings() WHERE name = 'TimeZone'",
+            [],
+            |row| row.get(0),
+        )?;
+        if zones > 0 {
+            connection.execute_batch("SET TimeZone = 'UTC'")?;
+        }
+    }
+    connection.execute_batch("SET lock_configuration = true")
 }
 
 fn config(access: Access, limits: &Limits) -> duckdb::Result<Config> {
     Config::default()
         .access_mode(match access {
             Access::ReadOnly => AccessMode::ReadOnly,
-            Access::ReadWrite => AccessMode::ReadWrite,
+            Access::ReadWrite | Access::Copy => AccessMode::ReadWrite,
         })?
         .enable_external_access(false)?
         .enable_autoload_extension(false)?

@@ -7,6 +7,38 @@ use std::process::Command;
 use crate::world::{World, finish};
 
 #[test]
+fn every_type_has_a_digest_that_is_the_same_everywhere() {
+    let world = World::new();
+    world.sql(
+        "t.duckdb",
+        "CREATE TABLE t AS FROM test_all_types(); CREATE TYPE mood AS ENUM ('sad', 'ok');
+         CREATE VIEW v AS FROM t; CREATE TABLE none (x INT); CREATE INDEX i ON t (int);
+         CREATE MACRO twice(a) AS 2 * a; CREATE TABLE g (a INT, b AS (a + 1))",
+    );
+    let before = world.bytes();
+    let digest = world.digest("t.duckdb");
+    assert!(
+        world.bytes() == before,
+        "an index in the log is replayed elsewhere"
+    );
+    for zone in ["America/New_York", "Asia/Kolkata"] {
+        let mut command = world.command("cb-duckdb");
+        let run = finish(command.env("TZ", zone).args(["digest", "t.duckdb"]));
+        assert_eq!(run.document["content"]["digest"], digest.as_str(), "{zone}");
+    }
+    // What a killed run left is taken away, its database is not.
+    fs::create_dir(world.path("t.duckdb.scratch-left")).unwrap();
+    world.give("t.duckdb.scratch-left");
+    world.digest("t.duckdb");
+    let names: Vec<_> = fs::read_dir(world.path("")).unwrap().collect();
+    assert_eq!(names.len(), before.len(), "{names:?}");
+    world.ok("checkpoint t.duckdb");
+    assert_eq!(world.digest("t.duckdb"), digest);
+    world.sql("t.duckdb", "CREATE OR REPLACE MACRO twice(a) AS 3 * a");
+    assert_ne!(world.digest("t.duckdb"), digest);
+}
+
+#[test]
 fn a_database_is_created_once_and_for_its_owner_only() {
     let world = World::new();
     let created = world.ok("create t.duckdb");

@@ -101,6 +101,49 @@ fn a_migration_that_fails_half_way_changes_nothing() {
     assert_eq!(version(&world), 1);
 }
 
+/// What DuckDB cannot do in one transaction is told apart from what is wrong,
+/// and possible for whoever has a backup.
+#[test]
+fn migrations_can_have_transactions_of_their_own() {
+    let world = World::new();
+    world.ok("create t.duckdb");
+    world.ok(&migrate(&world.migrations("m", &[FIRST])));
+    let (before, digest) = (world.bytes(), world.digest("t.duckdb"));
+    let update = ("0002_update.sql", "UPDATE contacts SET name = name || '!'");
+    let alter = (
+        "0003_alter.sql",
+        "ALTER TABLE contacts ALTER name SET DATA TYPE BLOB",
+    );
+    let good = world.migrations("m", &[FIRST, update, alter]);
+    let error = world.fails(&migrate(&good), 7);
+    assert_eq!(error["transactionLimit"], true, "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("--one-by-one"));
+    assert_eq!(world.digest("t.duckdb"), digest);
+
+    let broken = ("0004_broken.sql", "DROP TABLE nothing");
+    let bad = world.migrations("bad", &[FIRST, update, alter, broken]);
+    let error = world.fails(&format!("{} --one-by-one", migrate(&bad)), 7);
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.ends_with("0002_update.sql, 0003_alter.sql stay applied"),
+        "{message}"
+    );
+    assert_eq!(error["applied"], json!([update.0, alter.0]));
+    assert_eq!(error["transactionLimit"], false);
+    assert_eq!(version(&world), 3);
+
+    for (path, content) in before {
+        world.write(path.file_name().unwrap().to_str().unwrap(), content);
+    }
+    let _ = fs::remove_file(world.path("t.duckdb.wal"));
+    let done = world.ok(&format!("{} --one-by-one", migrate(&good)));
+    assert_eq!(
+        (&done["to"], &done["checkpointed"]),
+        (&json!(3), &json!(true))
+    );
+    assert_eq!(version(&world), 3);
+}
+
 /// Law 12: what is wrong is named by file.
 #[test]
 fn contradictions_are_refused() {

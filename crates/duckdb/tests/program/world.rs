@@ -51,7 +51,10 @@ impl World {
         ] {
             let to = world.folder.path().join(name);
             if fs::hard_link(from, &to).is_err() {
-                fs::copy(from, &to).unwrap();
+                fs::copy(from, &to).unwrap_or_else(|error| {
+                    let from = from.display();
+                    panic!("{from}: {error}; `cargo test -p cb-duckdb` builds all of it")
+                });
             }
         }
         fs::create_dir(world.path("")).unwrap();
