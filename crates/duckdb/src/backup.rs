@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::commands::Context;
 use crate::error::Error;
-use crate::files::{self, Part, SIDECARS, beside};
+use crate::files::{self, FileReport, Part, SIDECARS, beside};
 use crate::header;
 
 /// Copies the database at `path` to `to`, where nothing may be.
@@ -36,14 +36,20 @@ pub(crate) fn backup(path: &Path, to: &Path, context: &Context) -> Result<Value,
     let (part, reflink) = Part::copy(&locked, to, &context.watch)?;
     parts.push((part, to.to_owned()));
 
+    // What is on the disk is read again before it gets its name.
     let mut reports = Vec::new();
-    for (part, to) in parts {
-        context.watch.check()?;
-        part.place(&to)?;
+    for (part, to) in &parts {
+        let file = to.clone();
+        reports.push(FileReport {
+            file,
+            ..part.report(&context.watch)?
+        });
         context
             .progress
             .say(&json!({"event": "copied", "file": to}));
-        reports.push(files::report(&to, &context.watch)?);
+    }
+    for (part, to) in parts {
+        part.place(&to)?;
     }
     drop(locked);
     let database = reports.pop();

@@ -148,6 +148,11 @@ impl Part {
         Ok((part, reflink))
     }
 
+    /// Size and SHA-256 of the copy.
+    pub(crate) fn report(&self, watch: &Watch) -> Result<FileReport, Error> {
+        report(&self.path, watch)
+    }
+
     /// Gives the copy its name, which must be free.
     pub(crate) fn place(mut self, to: &Path) -> Result<(), Error> {
         renameat_with(CWD, &self.path, CWD, to, RenameFlags::NOREPLACE).map_err(

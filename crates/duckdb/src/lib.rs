@@ -10,6 +10,23 @@
 //! [`cli`] reads the command line, [`commands`] runs one command, [`open`] is
 //! the only way to a connection, [`error`] holds what can go wrong.
 //!
+//! The documents (paths are absolute, sizes are bytes):
+//!
+//! | command | document |
+//! |---|---|
+//! | `create` | `file bytes header{storageVersion duckdbVersion}` |
+//! | `info` | `file bytes walBytes header locked tables[{schema name rows}]`; `tables` is `null` while another process writes |
+//! | `schema-version` | `file table recorded schemaVersion applied[{version name sha256}]` |
+//! | `migrate` | `from to dryRun migrations[{version name file sha256}] adoptedChecksums checkpointed checkpointError` |
+//! | `checkpoint` | `file bytesBefore walBytesBefore bytes walBytes` |
+//! | `backup` | `file backup{file bytes sha256} sidecars[{file bytes sha256}] reflink header` |
+//! | `verify` | `backup{file bytes sha256} content comparedWith` |
+//! | `digest` | `file content{digest definitions rows tables[{schema name rows digest}]}` |
+//! | any failure | `error{kind message detail hint applied transactionLimit}` |
+//!
+//! Progress lines: `{event: planned, from, to, pending}`, `{event: started |
+//! applied, migration}`, `{event: copied, file}`, `{event: read, file, rows}`.
+//!
 //! What must not live here: which tenant, which release, when to back up, what
 //! to do about a failure. That is the operator's. Nothing here deletes or
 //! replaces a database or a WAL.

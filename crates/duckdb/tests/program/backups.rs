@@ -27,6 +27,18 @@ fn a_backup_has_the_log_and_is_equal() {
         assert!(copy == fs::read(world.path(name)).unwrap(), "{name}");
     }
     assert_eq!(world.bytes().len(), 4, "no part is left");
+    for (report, file) in [
+        (&done["backup"], "copy.duckdb"),
+        (&done["sidecars"][0], "copy.duckdb.wal"),
+    ] {
+        assert_eq!(report["file"], world.path(file).to_str().unwrap());
+        let output = std::process::Command::new("sha256sum")
+            .arg(world.path(file))
+            .output()
+            .unwrap();
+        let expected = String::from_utf8(output.stdout).unwrap();
+        assert!(expected.starts_with(report["sha256"].as_str().unwrap()));
+    }
 
     let sha256 = done["backup"]["sha256"].as_str().unwrap();
     let digest = world.digest("t.duckdb");
