@@ -185,7 +185,7 @@ impl<H: cb_host::Host> Engine<H> {
             self.readiness
                 .mark_backing_off(&desired, &mut findings.observed);
             findings.plan = converge(&desired, &ports, &findings.observed, &record, &self.spec);
-            self.readiness.note_starts(&findings.plan);
+            self.readiness.note_starts(name, &findings.plan);
             let digest = desired.digest();
             findings.desired = Some(desired);
             if findings.plan.to_execute().is_empty() {

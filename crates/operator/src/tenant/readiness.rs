@@ -6,7 +6,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cb_core::desired::{Desired, DesiredService};
-use cb_core::layout::unit_name;
 use cb_core::observed::{Health, Observed, UnitState};
 use cb_core::plan::{Action, Plan};
 use cb_core::status::{Facet, Problem};
@@ -32,8 +31,11 @@ const FORGIVE: Duration = Duration::from_secs(60);
 /// had to be started because it had failed.
 #[derive(Debug, Default)]
 pub struct Readiness {
-    units: Mutex<BTreeMap<String, Unit>>,
+    units: Mutex<Units>,
 }
+
+/// By tenant and name of the unit: `a-b-api.service` may be of `a` or of `a-b`.
+type Units = BTreeMap<(TenantName, String), Unit>;
 
 #[derive(Debug)]
 struct Unit {
@@ -61,12 +63,10 @@ impl Verdict {
 impl Readiness {
     /// Forgets a tenant that is gone.
     pub(super) fn forget(&self, tenant: &TenantName) {
-        let prefix = unit_name(tenant, "");
-        let prefix = prefix.trim_end_matches(".service");
-        self.lock().retain(|unit, _| !unit.starts_with(prefix));
+        self.lock().retain(|(of, _), _| of != tenant);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Unit>> {
+    fn lock(&self) -> MutexGuard<'_, Units> {
         self.units.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -77,7 +77,7 @@ impl Readiness {
         let units = self.lock();
         for service in &desired.services {
             let known = units
-                .get(&service.unit)
+                .get(&(desired.tenant.clone(), service.unit.clone()))
                 .and_then(|unit| unit.failures.as_ref());
             if let Some(failures) = known
                 && failures.revision == service.revision
@@ -95,7 +95,7 @@ impl Readiness {
     }
 
     /// Notes the failed units that are about to be started.
-    pub(super) fn note_starts(&self, plan: &Plan) {
+    pub(super) fn note_starts(&self, tenant: &TenantName, plan: &Plan) {
         let now = Instant::now();
         let mut units = self.lock();
         for step in plan.to_execute() {
@@ -109,7 +109,7 @@ impl Readiness {
                 continue;
             };
             let entry = units
-                .entry(unit.clone())
+                .entry((tenant.clone(), unit.clone()))
                 .or_insert_with(|| Unit::seen("", now));
             let count = match &entry.failures {
                 Some(known) if known.revision == *revision => known.count + 1,
@@ -146,7 +146,7 @@ impl Readiness {
                 continue;
             }
             let invocation = state.invocation_id.unwrap_or_default();
-            let age = self.age(&service.unit, &invocation);
+            let age = self.age((&desired.tenant, &service.unit), &invocation);
             match &service.health_check {
                 None if age < SETTLE => {
                     let message = format!("{} was started just now", service.unit);
@@ -199,11 +199,11 @@ impl Readiness {
     }
 
     /// How long this run of the unit has been seen.
-    fn age(&self, name: &str, invocation: &str) -> Duration {
+    fn age(&self, (tenant, name): (&TenantName, &str), invocation: &str) -> Duration {
         let now = Instant::now();
         let mut units = self.lock();
         let unit = units
-            .entry(name.to_owned())
+            .entry((tenant.clone(), name.to_owned()))
             .or_insert_with(|| Unit::seen(invocation, now));
         if unit.invocation != invocation {
             *unit = Unit {
@@ -272,5 +272,26 @@ fn not_running(service: &DesiredService, state: &UnitState) -> Problem {
             "NotRunning",
             format!("{unit} is {active} ({sub})"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Law 4: what is known of `a-b` outlives `a`, although its units begin
+    /// with `a-` too.
+    #[tokio::test(start_paused = true)]
+    async fn a_tenant_that_is_gone_takes_nothing_of_anothers() {
+        let readiness = Readiness::default();
+        let name = |name: &str| name.parse::<TenantName>().unwrap();
+        let (gone, stays) = (name("a"), name("a-b"));
+        let age = |tenant, unit| readiness.age((tenant, unit), "run");
+        age(&gone, "a-api.service");
+        age(&stays, "a-b-api.service");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        readiness.forget(&gone);
+        assert_eq!(age(&gone, "a-api.service"), Duration::ZERO);
+        assert_eq!(age(&stays, "a-b-api.service"), Duration::from_secs(5));
     }
 }
