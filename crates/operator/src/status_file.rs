@@ -209,12 +209,22 @@ fn header(owner: &Owner) -> String {
 fn write_owned(path: &Path, text: &str, owner: &Owner) -> Result<(), String> {
     match files::FileCache::content(path) {
         Ok(content) if content == text.as_bytes() => return Ok(()),
-        Ok(content) if Owner::of(&content).as_ref() != Some(owner) => {
-            return Err(format!(
-                "{} is not the operator's; move it away",
-                path.display()
-            ));
-        }
+        Ok(content) => match Owner::of(&content) {
+            Some(other) if other == *owner => {}
+            // A tenant that was renamed in its file: its old self goes first.
+            Some(other) => {
+                return Err(format!(
+                    "{} is still the status of {other}; it is written once that is removed",
+                    path.display()
+                ));
+            }
+            None => {
+                return Err(format!(
+                    "{} is not the operator's; move it away",
+                    path.display()
+                ));
+            }
+        },
         // Whatever is wrong with it, writing will tell.
         _ => {}
     }
@@ -258,6 +268,21 @@ mod tests {
         );
         sink.remove(&"ky04".parse().unwrap(), "ky04.yaml").await;
         assert!(!path.exists());
+    }
+
+    /// Law 12: a tenant that was renamed in its file has to wait for the status
+    /// file of its old self, which is the operator's own.
+    #[tokio::test]
+    async fn a_status_file_of_another_tenant_is_not_taken_for_a_persons() {
+        let folder = tempfile::tempdir().unwrap();
+        let sink = StatusFiles::new(folder.path().to_owned());
+        sink.write_refused("ky04", "ky04.yaml", "no").await;
+        sink.write_refused("ky05", "ky04.yaml", "no").await;
+        let told = sink.failed()["ky05"].clone();
+        assert!(told.contains("still the status of tenant"), "{told}");
+        sink.remove(&"ky04".parse().unwrap(), "ky04.yaml").await;
+        sink.write_refused("ky05", "ky04.yaml", "no").await;
+        assert!(sink.failed().is_empty());
     }
 
     /// Law 8: a status that could not be written is written as soon as it can
