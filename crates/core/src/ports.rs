@@ -71,8 +71,9 @@ pub enum PortError {
     },
 }
 
-/// Gives a tenant its ports: what it already has stays, what is missing is
-/// taken from its slot. `uid` is the tenant's own user: a port that its own
+/// Gives a tenant its ports: what it already has stays, whatever became of the
+/// Application's offsets and of the range; what is missing is taken from its
+/// slot. `uid` is the tenant's own user: a port that its own
 /// service has bound is not held by something else.
 pub fn assign(
     range: &PortRange,
@@ -116,8 +117,17 @@ pub fn assign(
         )?),
     };
     if let Some(slot) = slot {
+        let kept = from_slot.iter().filter_map(|service| {
+            let port = *current.by_service.get(&service.name)?;
+            (current.slot.is_some() && !own_fixed.contains(&port))
+                .then(|| (service.name.clone(), port))
+        });
+        by_service.extend(kept.collect::<Vec<_>>());
         for service in from_slot {
-            by_service.insert(service.name.clone(), port_in(range, slot, service));
+            if !by_service.contains_key(&service.name) {
+                let port = free_port(range, slot, service, &by_service, uid, taken)?;
+                by_service.insert(service.name.clone(), port);
+            }
         }
     }
     Ok(Ports {
@@ -159,6 +169,30 @@ fn lowest_free(
         slots: range.slots,
         base: range.base.0,
     })
+}
+
+/// The service's port in the tenant's slot. Where that is not free (its
+/// Application's offsets, or the range, may have changed since the slot was
+/// given), the lowest free one that a slot has for it.
+fn free_port(
+    range: &PortRange,
+    slot: u16,
+    service: &Service,
+    own: &BTreeMap<ObjectName, u16>,
+    uid: Option<u32>,
+    taken: &Taken,
+) -> Result<u16, PortError> {
+    let others = (0..range.slots).filter(|other| !taken.slots.contains_key(other));
+    std::iter::once(slot)
+        .chain(others)
+        .map(|slot| port_in(range, slot, service))
+        .find(|port| {
+            !own.values().any(|own| own == port) && holder(*port, uid, taken, false).is_none()
+        })
+        .ok_or(PortError::Exhausted {
+            slots: range.slots,
+            base: range.base.0,
+        })
 }
 
 /// The first port of a slot plus the service's offset.
@@ -260,6 +294,45 @@ mod tests {
                 "slot 1 was skipped: port 32310 is named in nginx's configuration",
             ]
         );
+    }
+
+    /// What a tenant has stays, however the Application and the range change;
+    /// a service that is new never gets a port that another has.
+    #[test]
+    fn ports_stay_when_offsets_and_the_range_change() {
+        let had = give(&Ports::default(), &[], &Taken::default()).unwrap();
+        let mut wanted = services();
+        wanted[1].port_offset = 5;
+        let mut worker = wanted[0].clone();
+        worker.name = "worker".parse().unwrap();
+        worker.port_offset = 1;
+        wanted.push(worker);
+        let mut taken = Taken::default();
+        let again = |range: &PortRange, taken: &Taken| {
+            assign(range, &wanted, &BTreeMap::new(), &had, None, taken).unwrap()
+        };
+        let range = PortRange::default();
+        let given = again(&range, &taken);
+        assert_eq!(
+            (port(&given, "frontend"), port(&given, "api")),
+            (32300, 32301)
+        );
+        // 32301 is `api`'s own by now.
+        assert_eq!(port(&given, "worker"), 32311);
+
+        // Slot 0 of the new range has a neighbour's ports.
+        let range = PortRange {
+            base: PortNumber(32310),
+            ..range
+        };
+        taken.records.insert(32311, "two".parse().unwrap());
+        taken.slots.insert(1, "two".parse().unwrap());
+        let given = again(&range, &taken);
+        assert_eq!(
+            (port(&given, "frontend"), port(&given, "api")),
+            (32300, 32301)
+        );
+        assert_eq!(port(&given, "worker"), 32331);
     }
 
     #[test]
