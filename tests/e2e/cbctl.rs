@@ -23,22 +23,41 @@ fn objects_are_applied_shown_compared_and_deleted() -> Result<()> {
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("operator.sock"), "{text}");
     world.start()?;
-    world.host.push(TINY.as_bytes(), "/root/m/z-tiny.yaml", 0o644)?;
+    world
+        .host
+        .push(TINY.as_bytes(), "/root/m/z-tiny.yaml", 0o644)?;
     let commented = format!("# ours\n{}", tiny("ky04", "env: {MODE: loud}  # kept"));
-    world.host.push(commented.as_bytes(), "/root/m/ky04.yaml", 0o644)?;
+    world
+        .host
+        .push(commented.as_bytes(), "/root/m/ky04.yaml", 0o644)?;
 
     // A bad file refuses all of them.
-    world.host.push(tiny("oh09", "domain: x").as_bytes(), "/root/m/oh09.yaml", 0o644)?;
+    world.host.push(
+        tiny("oh09", "domain: x").as_bytes(),
+        "/root/m/oh09.yaml",
+        0o644,
+    )?;
     let (code, text) = told(&cbctl(&world, &["apply", "-f", "/root/m"])?);
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("oh09.yaml:8") && text.contains("domains"), "{text}");
+    assert!(
+        text.contains("oh09.yaml:8") && text.contains("domains"),
+        "{text}"
+    );
     assert_eq!(world.host.sh("ls /etc/cb/manifests")?, "");
-    world.host.push(tiny("oh09", "").as_bytes(), "/root/m/oh09.yaml", 0o644)?;
+    world
+        .host
+        .push(tiny("oh09", "").as_bytes(), "/root/m/oh09.yaml", 0o644)?;
 
-    let (code, text) = told(&cbctl(&world, &["apply", "-f", "/root/m", "--dry-run=server"])?);
+    let (code, text) = told(&cbctl(
+        &world,
+        &["apply", "-f", "/root/m", "--dry-run=server"],
+    )?);
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(world.host.sh("ls /etc/cb/manifests")?, "");
-    let (code, text) = told(&cbctl(&world, &["apply", "-f", "/root/m", "--wait", "--timeout", "60s"])?);
+    let (code, text) = told(&cbctl(
+        &world,
+        &["apply", "-f", "/root/m", "--wait", "--timeout", "60s"],
+    )?);
     assert_eq!(code, Some(0), "{text}");
     for line in [
         "application.campaignbrain.io/tiny created",
@@ -48,10 +67,16 @@ fn objects_are_applied_shown_compared_and_deleted() -> Result<()> {
         assert!(text.contains(line), "{text}");
     }
     // The text is the person's, comments and all.
-    assert_eq!(String::from_utf8(world.host.read("/etc/cb/manifests/ky04.yaml")?)?, commented);
+    assert_eq!(
+        String::from_utf8(world.host.read("/etc/cb/manifests/ky04.yaml")?)?,
+        commented
+    );
     let before = world.fingerprint()?;
     let (_, text) = told(&cbctl(&world, &["apply", "-f", "/root/m"])?);
-    assert!(text.lines().all(|line| line.ends_with(" unchanged")), "{text}");
+    assert!(
+        text.lines().all(|line| line.ends_with(" unchanged")),
+        "{text}"
+    );
     assert_eq!(world.fingerprint()?, before);
 
     let (code, text) = told(&cbctl(&world, &["get", "tenants"])?);
@@ -60,9 +85,15 @@ fn objects_are_applied_shown_compared_and_deleted() -> Result<()> {
     let words: Vec<&str> = first.split_whitespace().collect();
     assert_eq!(words[..4], ["ky04", "v1", "True", "Ready"], "{text}");
     let (_, name) = told(&cbctl(&world, &["get", "tenants", "-o", "name"])?);
-    assert_eq!(name, "tenant.campaignbrain.io/ky04\ntenant.campaignbrain.io/oh09\n");
+    assert_eq!(
+        name,
+        "tenant.campaignbrain.io/ky04\ntenant.campaignbrain.io/oh09\n"
+    );
     let (_, text) = told(&cbctl(&world, &["describe", "tenant", "ky04"])?);
-    assert!(text.contains("ky04-api.service") && text.contains("ProxyReady"), "{text}");
+    assert!(
+        text.contains("ky04-api.service") && text.contains("ProxyReady"),
+        "{text}"
+    );
     let (code, text) = told(&cbctl(&world, &["get", "tenant", "nobody"])?);
     assert_eq!(code, Some(1));
     assert!(text.starts_with("Error from server (NotFound): "), "{text}");
@@ -70,17 +101,34 @@ fn objects_are_applied_shown_compared_and_deleted() -> Result<()> {
     let (code, text) = told(&cbctl(&world, &["diff"])?);
     assert_eq!((code, text.as_str()), (Some(0), ""));
     let second = tiny("ky04", "env: {MODE: quiet}").replace("version: v1", "version: v2");
-    world.host.push(second.as_bytes(), "/root/m/ky04.yaml", 0o644)?;
+    world
+        .host
+        .push(second.as_bytes(), "/root/m/ky04.yaml", 0o644)?;
     let (code, text) = told(&cbctl(&world, &["diff", "-f", "/root/m/ky04.yaml"])?);
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("v2") && text.contains("ky04-api.service"), "{text}");
+    assert!(
+        text.contains("v2") && text.contains("ky04-api.service"),
+        "{text}"
+    );
     // Law 11: the values of the environment are not shown.
     assert!(!text.contains("loud") && !text.contains("quiet"), "{text}");
 
     let (code, text) = told(&cbctl(&world, &["delete", "tenant", "oh09", "--wait"])?);
     assert_eq!(code, Some(0), "{text}");
-    assert!(world.host.sh("ls /etc/cb/manifests")?.lines().all(|file| !file.starts_with("oh09")));
-    assert_eq!(world.host.sh("ls /etc/systemd/system | grep -c oh09 || true")?.trim(), "0");
+    assert!(
+        world
+            .host
+            .sh("ls /etc/cb/manifests")?
+            .lines()
+            .all(|file| !file.starts_with("oh09"))
+    );
+    assert_eq!(
+        world
+            .host
+            .sh("ls /etc/systemd/system | grep -c oh09 || true")?
+            .trim(),
+        "0"
+    );
     let (code, _) = told(&cbctl(&world, &["frobnicate"])?);
     assert_eq!(code, Some(2));
     Ok(())
