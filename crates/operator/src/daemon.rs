@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use cb_core::api::ConditionStatus;
 use cb_core::types::TenantName;
 use cb_host::HostEvent;
 use cb_runtime::controller::{self, Handle};
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::catalog::{Catalog, Taken};
 use crate::controller::{Ended, Reason, Tenants};
 use crate::events;
+use crate::state::PublishedTenant;
 use crate::tenant::Engine;
 
 /// How many passes run at once. A pass mostly waits, for steps that are shared
@@ -203,6 +205,19 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         if matches!(event, HostEvent::Unit(unit) if unit == host.nginx.unit.as_str()) {
             self.controller
                 .add_all(self.engine.state.names(), Reason::Event);
+            return;
+        }
+        if events::is_foreign_proxy(event, host) {
+            let waits = |tenant: &PublishedTenant| {
+                let status = tenant.tenant.status.as_ref();
+                let proxy = status.and_then(|status| status.condition("ProxyReady"));
+                proxy.is_some_and(|proxy| proxy.status == ConditionStatus::False)
+            };
+            for (name, tenant) in self.engine.state.tenants().list().items {
+                if waits(&tenant.value) {
+                    self.controller.urgent(name, Reason::Event);
+                }
+            }
             return;
         }
         match events::tenants(event, host, &self.engine.state) {

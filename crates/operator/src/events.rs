@@ -52,7 +52,23 @@ pub fn watch(
     ] {
         watcher.watch(Path::new(folder.as_str()), mode)?;
     }
+    if let Some(folder) = Path::new(host.nginx.config.as_str()).parent() {
+        watcher.watch(folder, RecursiveMode::NonRecursive)?;
+    }
     Ok(watcher)
+}
+
+/// Whether a file is part of nginx's configuration and no tenant's site: a
+/// person may have repaired what kept sites from going live.
+#[must_use]
+pub fn is_foreign_proxy(event: &HostEvent, host: &HostSpec) -> bool {
+    let HostEvent::Path(path) = event else {
+        return false;
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let in_sites = path.parent() == Some(Path::new(host.nginx.sites.as_str()));
+    path.as_path() == Path::new(host.nginx.config.as_str())
+        || (in_sites && !(name.starts_with("cb-") && name.ends_with(".conf")))
 }
 
 /// The tenants that an event is about; `None` if it may be about any.
@@ -105,4 +121,18 @@ fn of_path(path: &Path, host: &HostSpec, state: &State) -> Vec<TenantName> {
         state.with_records(|r| r.get_key_value(tenant).map(|(name, _)| name.clone()))
     };
     tenant.and_then(known).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_tenants_site_may_be_what_kept_sites_from_going_live() {
+        let host = HostSpec::default();
+        let is = |path: &str| is_foreign_proxy(&HostEvent::Path(path.into()), &host);
+        assert!(is("/etc/nginx/nginx.conf") && is("/etc/nginx/conf.d/other.conf"));
+        assert!(!is("/etc/nginx/conf.d/cb-ky04.conf") && !is("/etc/nginx/mime.types"));
+        assert!(!is("/etc/systemd/system/ky04-api.service"));
+    }
 }

@@ -130,6 +130,8 @@ impl StatusFiles {
             let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
             if written.get(name) == Some(&(path.clone(), status.clone()))
                 && !self.failed().contains_key(name)
+                // Somebody may have deleted it.
+                && path.symlink_metadata().is_ok()
             {
                 return;
             }
