@@ -158,10 +158,25 @@ fn message(words: &str) -> String {
             .iter()
             .any(|l| line.contains(l))
     };
-    let lines: Vec<&str> = words.lines().filter(bad).collect();
+    let lines: Vec<&str> = words.lines().filter(bad).map(timeless).collect();
     match lines.is_empty() {
         true => one_line(words),
         false => one_line(&lines.join("\n")),
+    }
+}
+
+/// A line without the time and the process of `2026/11/24 20:19:45 [emerg]
+/// 23#23: …`, which nginx writes once it has opened its log: the same reason is
+/// the same words at each try (law 8).
+fn timeless(line: &str) -> &str {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let rest = line
+        .split_once("] ")
+        .filter(|_| line.starts_with(|first: char| first.is_ascii_digit()))
+        .and_then(|(_, rest)| rest.split_once(": "));
+    match rest {
+        Some((process, rest)) if process.split('#').all(number) => rest,
+        _ => line,
     }
 }
 
@@ -193,6 +208,24 @@ mod tests {
         assert_eq!(named(other, sites), None);
         let main = "nginx: [emerg] x in /etc/nginx/nginx.conf:3\n";
         assert_eq!(named(main, sites), None);
+    }
+
+    /// Law 8: nginx writes the time and its process before some of its words.
+    #[test]
+    fn the_same_reason_is_the_same_words_at_each_try() {
+        let words = |time: &str, process: &str| {
+            format!(
+                "2026/11/24 20:19:{time} [emerg] {process}: could not build server_names_hash, \
+                 you should increase server_names_hash_bucket_size: 64\n\
+                 nginx: configuration file /etc/nginx/nginx.conf test failed\n"
+            )
+        };
+        let first = message(&words("45", "2363#2363"));
+        assert_eq!(first, message(&words("46", "2381#2381")));
+        assert!(
+            first.starts_with("could not build server_names_hash"),
+            "{first}"
+        );
     }
 
     #[test]
