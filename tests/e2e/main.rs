@@ -12,6 +12,7 @@ mod faults;
 mod input;
 mod life;
 mod looks;
+mod odd;
 mod ownership;
 mod ports;
 mod secrets;

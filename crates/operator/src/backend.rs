@@ -79,6 +79,7 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
                 object: self.published(&object, &target.path),
             });
         }
+        self.alone_in(&target, &put.name)?;
         self.admissible(&target, &file, &object)?;
         if !put.dry_run {
             self.write_manifest(&target, put.text).await?;
@@ -104,6 +105,7 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
         if target.current.is_none() && !target.refused && !known {
             return Err(Refusal::NotFound);
         }
+        self.alone_in(&target, name)?;
         if kind == Kind::Application {
             self.unused(name)?;
         }
@@ -259,6 +261,29 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
                 .map_err(|error| Refusal::Internal(chain(&error)))
         };
         tokio::task::spawn_blocking(work).await.map_err(internal)?
+    }
+
+    /// A file that nothing can be read from may be the home of others too; they
+    /// would be gone with it (law 2).
+    fn alone_in(&self, target: &Target, name: &str) -> Result<(), Refusal> {
+        if !target.refused {
+            return Ok(());
+        }
+        let other = self.state().with_records(|records| {
+            let mut others = records.values().filter(|record| {
+                record.phase == cb_core::record::Phase::Active
+                    && record.file == target.path
+                    && record.name().as_str() != name
+            });
+            others.next().map(|record| record.name().clone())
+        });
+        match other {
+            None => Ok(()),
+            Some(other) => Err(Refusal::Conflict(format!(
+                "{} has errors and was last accepted with tenant `{other}` in it; put that file right first",
+                target.path
+            ))),
+        }
     }
 
     fn unused(&self, application: &str) -> Result<(), Refusal> {
