@@ -184,7 +184,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn read_host(path: &Path) -> anyhow::Result<Host> {
     let content = FileCache::content(path).with_context(|| {
         format!(
-            "cannot read the Host from {}; docs/operations.md shows one",
+            "cannot read the Host from {}; docs/operations.md says how to install one",
             path.display()
         )
     })?;
