@@ -133,7 +133,7 @@ fn one_rejected_site_keeps_no_other_from_going_live() -> Result<()> {
     world.wait_words(
         ("bad", "ProxyReady"),
         "False SiteRejected",
-        &["/etc/ssl/none.pem", "[emerg]"],
+        &["/etc/ssl/none.pem", "cannot load certificate"],
     )?;
     world.wait_condition("bad", "ServicesReady", "True")?;
     world
