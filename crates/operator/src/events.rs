@@ -50,10 +50,16 @@ pub fn watch(
         (&paths.sysusers, RecursiveMode::NonRecursive),
         (&paths.env, RecursiveMode::Recursive),
     ] {
-        watcher.watch(Path::new(folder.as_str()), mode)?;
+        // The others are still worth their events.
+        if let Err(error) = watcher.watch(Path::new(folder.as_str()), mode) {
+            tracing::warn!("changes in {folder} are noticed by the resync alone: {error}");
+        }
     }
     if let Some(folder) = Path::new(host.nginx.config.as_str()).parent() {
-        watcher.watch(folder, RecursiveMode::NonRecursive)?;
+        if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+            let folder = folder.display();
+            tracing::warn!("changes in {folder} are noticed by the resync alone: {error}");
+        }
     }
     Ok(watcher)
 }

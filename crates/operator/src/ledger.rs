@@ -89,6 +89,38 @@ impl Ledger {
         Ok(ports)
     }
 
+    /// Gives ports to the tenants that have none and come before this one by
+    /// name. Tenants that are accepted together so get their slots in the order
+    /// of their names, and not in the order in which their passes happen to
+    /// run. `services` are those of a tenant; a tenant that cannot have its
+    /// ports is told so by its own pass.
+    pub fn give_those_before<'s>(
+        &self,
+        name: &TenantName,
+        range: &PortRange,
+        all: &BTreeMap<TenantName, Record>,
+        services: impl Fn(&Record) -> Option<&'s [Service]>,
+        in_use: &PortsInUse,
+    ) {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        for (other, record) in all.range::<TenantName, _>(..name) {
+            if record.phase != Phase::Active || given.contains_key(other) {
+                continue;
+            }
+            let Some(services) = services(record) else {
+                continue;
+            };
+            let request = Request {
+                range,
+                services,
+                uid: None,
+            };
+            if let Ok(ports) = try_give(&given, record, request, all, in_use) {
+                given.insert(other.clone(), ports);
+            }
+        }
+    }
+
     /// The ports that [`Ledger::give`] would give, without giving them.
     ///
     /// # Errors
@@ -153,4 +185,44 @@ fn try_give(
         request.uid,
         &taken,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use cb_core::api::Tenant;
+
+    use super::*;
+
+    fn record(name: &str) -> (TenantName, Record) {
+        let tenant: Tenant = serde_yaml::from_str(&format!(
+            "{{apiVersion: campaignbrain.io/v1alpha1, kind: Tenant, metadata: {{name: {name}}}, \
+             spec: {{application: cbapp, version: v1}}}}"
+        ))
+        .unwrap();
+        let record = Record::new(tenant, format!("{name}.yaml"));
+        (record.name().clone(), record)
+    }
+
+    #[test]
+    fn slots_follow_the_names_whichever_pass_comes_first() {
+        let all: BTreeMap<_, _> = ["c", "a", "b"].map(record).into();
+        let services: Vec<Service> =
+            serde_yaml::from_str("[{name: api, command: bin/api, portOffset: 1}]").unwrap();
+        let (range, in_use) = (PortRange::default(), PortsInUse::default());
+        let ledger = Ledger::new(&BTreeMap::new(), BTreeMap::new());
+        let mut slots = BTreeMap::new();
+        for name in ["c", "b", "a"] {
+            let record = &all[name];
+            let of = |_: &Record| Some(services.as_slice());
+            ledger.give_those_before(record.name(), &range, &all, of, &in_use);
+            let request = Request {
+                range: &range,
+                services: &services,
+                uid: None,
+            };
+            let ports = ledger.give(record, request, &all, &in_use).unwrap();
+            slots.insert(name, ports.slot.unwrap());
+        }
+        assert_eq!(slots, [("a", 0), ("b", 1), ("c", 2)].into());
+    }
 }

@@ -89,21 +89,17 @@ fn read_all<T: DeserializeOwned>(
         if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
-        match read(&path) {
+        let reason = match read(&path) {
             Ok(record) if path.file_stem().is_some_and(|stem| *stem == *name(&record)) => {
-                out.push(record)
+                out.push(record);
+                continue;
             }
-            Ok(record) => broken.push(format!(
-                "{}: it is the record of {}",
-                path.display(),
-                name(&record)
-            )),
-            Err(reason) => {
-                broken.push(format!("{}: {reason}", path.display()));
-                let aside = path.with_extension("yaml.broken");
-                files::move_dir(&path, &aside)?;
-            }
-        }
+            Ok(record) => format!("it is the record of {}", name(&record)),
+            Err(reason) => reason,
+        };
+        broken.push(format!("{}: {reason}", path.display()));
+        let aside = path.with_extension("yaml.broken");
+        files::move_dir(&path, &aside)?;
     }
     Ok(out)
 }

@@ -34,7 +34,7 @@ pub fn converge(
     };
     planner.base(ports);
     if !planner.plan.blocked.is_empty() {
-        // Nothing is done under a user, or in a folder, of somebody else.
+        // Nothing is done under a user of somebody else, or without the data.
         planner.plan.steps.clear();
         return planner.plan;
     }
@@ -100,6 +100,14 @@ impl Planner<'_> {
         }
         self.user();
         for folder in &self.desired.folders {
+            if self.is_lost(folder) {
+                let message = format!(
+                    "{} is gone, and the tenant had data in it: is a file system not mounted? Put it back, or make the folder by hand to start with an empty one",
+                    folder.path.display()
+                );
+                self.block(Aspect::Base, BlockReason::DataMissing, message);
+                continue;
+            }
             if let Some(reason) = self.folder_differs(folder) {
                 let action = Action::EnsureFolder {
                     folder: folder.clone(),
@@ -148,6 +156,15 @@ impl Planner<'_> {
             file: self.desired.sysusers.clone(),
         };
         self.step(Aspect::Base, action, reason);
+    }
+
+    /// Law 5: a tenant that had a folder for its data must not be started on an
+    /// empty one. Units are made after the folders, so they prove it too when
+    /// the records are lost.
+    fn is_lost(&self, folder: &Folder) -> bool {
+        let had = self.record.applied.is_some() || !self.observed.owned_units.is_empty();
+        had && folder.owner == FolderOwner::Tenant
+            && !self.observed.paths.contains_key(&folder.path)
     }
 
     fn folder_differs(&self, folder: &Folder) -> Option<String> {
@@ -440,9 +457,7 @@ impl Planner<'_> {
     /// A port that another user's process holds keeps the service from
     /// starting; it is not even tried.
     fn port_is_taken(&mut self, service: &DesiredService) -> bool {
-        let own = self.observed.user.map(|user| user.uid);
-        let holders = self.observed.bound.get(&service.port);
-        let Some(uid) = holders.and_then(|uids| uids.iter().find(|uid| Some(**uid) != own)) else {
+        let Some(uid) = self.port_holder(service) else {
             return false;
         };
         let message = format!(
@@ -453,11 +468,30 @@ impl Planner<'_> {
         true
     }
 
+    /// The user id of another's process that has bound the service's port.
+    fn port_holder(&self, service: &DesiredService) -> Option<u32> {
+        let own = self.observed.user.map(|user| user.uid);
+        let holders = self.observed.bound.get(&service.port)?;
+        holders.iter().find(|uid| Some(**uid) != own).copied()
+    }
+
     fn proxy(&mut self) {
+        let desired = self.desired;
+        let held = desired
+            .services
+            .iter()
+            .find_map(|s| Some((s.port, self.port_holder(s)?)));
         let path = self.layout.site_file(&self.desired.tenant);
-        match &self.desired.site {
+        match &desired.site {
             Some(file) => match self.differs(file) {
                 Difference::None => {}
+                // It would show another's pages under the tenant's domains.
+                Difference::Differs(_) if let Some((port, uid)) = held => {
+                    let message = format!(
+                        "the site is not put live while port {port} is bound by a process of user id {uid}"
+                    );
+                    self.block(Aspect::Proxy, BlockReason::PortTaken, message);
+                }
                 Difference::Differs(reason) => {
                     self.step(Aspect::Proxy, Action::WriteSite(file.clone()), reason);
                 }

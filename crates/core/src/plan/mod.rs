@@ -131,6 +131,8 @@ pub enum BlockReason {
     Conflict,
     /// Another process holds one of the tenant's ports.
     PortTaken,
+    /// A folder of the tenant's data is gone.
+    DataMissing,
     /// A service failed again and again; its next start has to wait.
     CrashLoop,
 }
@@ -142,6 +144,7 @@ impl BlockReason {
         match self {
             BlockReason::Conflict => "Conflict",
             BlockReason::PortTaken => "PortTaken",
+            BlockReason::DataMissing => "DataMissing",
             BlockReason::CrashLoop => "CrashLoop",
         }
     }

@@ -297,6 +297,32 @@ fn a_port_that_another_process_holds_is_reported_and_the_others_start() {
     insta::assert_snapshot!(shown(&world.plan()));
 }
 
+/// Nothing else may answer under the tenant's domains.
+#[test]
+fn a_site_does_not_go_live_on_a_port_that_another_holds() {
+    let mut world = new_world();
+    world.observed.bound.insert(32300, BTreeSet::from([0]));
+    let plan = world.plan();
+    assert!(plan.steps.iter().all(|step| step.aspect != Aspect::Proxy));
+    assert!(plan.blocked.iter().any(|b| b.aspect == Aspect::Proxy));
+}
+
+/// Law 5: a missing mount is not an empty tenant.
+#[test]
+fn a_tenant_whose_data_is_gone_is_not_started_on_nothing() {
+    let mut world = World::converged();
+    let database = world.desired().folders[2].path.clone();
+    world.observed.paths.remove(&database);
+    world.observed.units.clear();
+    let plan = world.plan();
+    assert_eq!(plan.steps, []);
+    assert_eq!(plan.blocked[0].reason, BlockReason::DataMissing);
+    world.record.applied = None;
+    assert_eq!(world.plan().blocked[0].reason, BlockReason::DataMissing);
+    world.observed.owned_units.clear();
+    assert!(!world.plan().steps.is_empty());
+}
+
 #[test]
 fn lost_records_restart_nothing() {
     let mut world = World::converged();

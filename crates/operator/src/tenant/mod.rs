@@ -257,9 +257,19 @@ impl<H: cb_host::Host> Engine<H> {
             services,
             uid,
         };
-        let given = self.state.with_records(|all| match preview {
-            true => self.ledger.preview(record, request, all, &in_use),
-            false => self.ledger.give(record, request, all, &in_use),
+        let applications = self.state.applications();
+        let services_of = |record: &Record| {
+            let known = applications.get(&record.tenant.spec.application)?;
+            Some(known.application.spec.services.as_slice())
+        };
+        let given = self.state.with_records(|all| {
+            if preview {
+                return self.ledger.preview(record, request, all, &in_use);
+            }
+            let name = record.name();
+            self.ledger
+                .give_those_before(name, range, all, services_of, &in_use);
+            self.ledger.give(record, request, all, &in_use)
         });
         given.map_err(|error| {
             let reason = match error {
@@ -424,8 +434,8 @@ fn log_change(name: &TenantName, previous: Option<&TenantStatus>, status: &Tenan
 fn blocked(plan: &Plan) -> Vec<Problem> {
     let problem = |blocked: &cb_core::plan::Blocked| {
         let facet = match blocked.reason {
-            BlockReason::PortTaken => Facet::Ports,
-            BlockReason::Conflict | BlockReason::CrashLoop => Facet::of_aspect(blocked.aspect),
+            BlockReason::PortTaken if blocked.aspect != Aspect::Proxy => Facet::Ports,
+            _ => Facet::of_aspect(blocked.aspect),
         };
         Problem::new(facet, blocked.reason.as_str(), blocked.message.clone())
     };
