@@ -55,11 +55,11 @@ pub fn watch(
             tracing::warn!("changes in {folder} are noticed by the resync alone: {error}");
         }
     }
-    if let Some(folder) = Path::new(host.nginx.config.as_str()).parent() {
-        if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-            let folder = folder.display();
-            tracing::warn!("changes in {folder} are noticed by the resync alone: {error}");
-        }
+    if let Some(folder) = Path::new(host.nginx.config.as_str()).parent()
+        && let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive)
+    {
+        let folder = folder.display();
+        tracing::warn!("changes in {folder} are noticed by the resync alone: {error}");
     }
     Ok(watcher)
 }

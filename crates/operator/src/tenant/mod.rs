@@ -171,6 +171,7 @@ impl<H: cb_host::Host> Engine<H> {
         let name = record.name();
         let scope = Scope::of(record, application, &self.spec);
         findings.observed = self.host.observe(&scope).await.map_err(unreachable)?;
+        self.readiness.note_running(name, &findings.observed);
         let application = application.ok_or_else(|| no_application(record))?;
         check(&record.tenant, application, &self.spec).map_err(misfit)?;
         let ports = self

@@ -24,6 +24,8 @@ const RECHECK_UNHEALTHY: Duration = Duration::from_secs(5);
 /// How long a service that failed after it was started for failing waits for
 /// its next start, the first time and at most; doubled each time.
 const START_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+/// How many short runs in a row are a crash loop.
+const CRASH_LOOP: u32 = 3;
 /// How long a service has to run for its failures to be forgotten.
 const FORGIVE: Duration = Duration::from_secs(60);
 
@@ -42,6 +44,8 @@ struct Unit {
     /// The run that was seen last and since when.
     invocation: String,
     since: Instant,
+    /// How many runs in a row were short, this one included.
+    short_runs: u32,
     failures: Option<Failures>,
 }
 
@@ -68,6 +72,20 @@ impl Readiness {
 
     fn lock(&self) -> MutexGuard<'_, Units> {
         self.units.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the units that run although this operator has not started them: it
+    /// was restarted itself, and they have not started just now.
+    pub(super) fn note_running(&self, tenant: &TenantName, observed: &Observed) {
+        let now = Instant::now();
+        let settled = now.checked_sub(SETTLE).unwrap_or(now);
+        let mut units = self.lock();
+        for (unit, state) in observed.units.iter().filter(|(_, unit)| unit.is_active()) {
+            let invocation = state.invocation_id.as_deref().unwrap_or_default();
+            units
+                .entry((tenant.clone(), unit.clone()))
+                .or_insert_with(|| Unit::seen(invocation, settled));
+        }
     }
 
     /// Notes in what was seen which failed units must wait. A new revision
@@ -141,7 +159,9 @@ impl Readiness {
                 .cloned()
                 .unwrap_or_default();
             if !state.is_active() {
-                verdict.problems.push(not_running(service, &state));
+                let last = state.invocation_id.as_deref().unwrap_or_default();
+                let runs = self.short_runs((&desired.tenant, &service.unit), last);
+                verdict.problems.push(not_running(service, &state, runs));
                 verdict.again(RECHECK_UNHEALTHY);
                 continue;
             }
@@ -198,6 +218,17 @@ impl Readiness {
         verdict
     }
 
+    /// How many runs of the unit in a row were short, this one included.
+    fn short_runs(&self, (tenant, name): (&TenantName, &str), invocation: &str) -> u32 {
+        let now = Instant::now();
+        let mut units = self.lock();
+        let unit = units
+            .entry((tenant.clone(), name.to_owned()))
+            .or_insert_with(|| Unit::seen(invocation, now));
+        unit.see(invocation, now);
+        unit.short_runs
+    }
+
     /// How long this run of the unit has been seen.
     fn age(&self, (tenant, name): (&TenantName, &str), invocation: &str) -> Duration {
         let now = Instant::now();
@@ -205,12 +236,7 @@ impl Readiness {
         let unit = units
             .entry((tenant.clone(), name.to_owned()))
             .or_insert_with(|| Unit::seen(invocation, now));
-        if unit.invocation != invocation {
-            *unit = Unit {
-                failures: unit.failures.take(),
-                ..Unit::seen(invocation, now)
-            };
-        }
+        unit.see(invocation, now);
         let age = now - unit.since;
         if age >= FORGIVE {
             unit.failures = None;
@@ -235,12 +261,26 @@ impl Unit {
         Self {
             invocation: invocation.to_owned(),
             since,
+            short_runs: 1,
             failures: None,
         }
     }
+
+    /// Takes note of the run that is seen now.
+    fn see(&mut self, invocation: &str, now: Instant) {
+        if self.invocation == invocation {
+            return;
+        }
+        let short = now - self.since < FORGIVE;
+        *self = Self {
+            short_runs: if short { self.short_runs + 1 } else { 1 },
+            failures: self.failures.take(),
+            ..Self::seen(invocation, now)
+        };
+    }
 }
 
-fn not_running(service: &DesiredService, state: &UnitState) -> Problem {
+fn not_running(service: &DesiredService, state: &UnitState, short_runs: u32) -> Problem {
     let unit = &service.unit;
     let see = format!("see `journalctl -u {unit}`");
     let known = |text: &str, default| {
@@ -253,6 +293,10 @@ fn not_running(service: &DesiredService, state: &UnitState) -> Problem {
     let active = known(&state.active_state, "inactive".to_owned());
     let sub = known(&state.sub_state, "dead".to_owned());
     match (active.as_str(), sub.as_str()) {
+        ("activating", "auto-restart" | "auto-restart-queued") if short_runs < CRASH_LOOP => {
+            let message = format!("{unit} has ended and is started again; {see}");
+            Problem::passing(Facet::Services, "Restarting", message)
+        }
         ("activating", "auto-restart" | "auto-restart-queued") => {
             let message = format!("{unit} exits again and again; {see}");
             Problem::new(Facet::Services, "CrashLoop", message)
@@ -293,5 +337,30 @@ mod tests {
         readiness.forget(&gone);
         assert_eq!(age(&gone, "a-api.service"), Duration::ZERO);
         assert_eq!(age(&stays, "a-b-api.service"), Duration::from_secs(5));
+    }
+
+    /// Law 8: one crash is no crash loop, and what ran before the operator did
+    /// has not started just now.
+    #[tokio::test(start_paused = true)]
+    async fn runs_are_told_apart() {
+        let readiness = Readiness::default();
+        let name: TenantName = "a".parse().unwrap();
+        let unit = (&name, "a-api.service");
+        let mut observed = Observed::default();
+        let state = UnitState {
+            active_state: "active".into(),
+            invocation_id: Some("0".into()),
+            ..UnitState::default()
+        };
+        observed.units.insert("a-api.service".into(), state);
+        readiness.note_running(&name, &observed);
+        assert!(readiness.age(unit, "0") >= SETTLE);
+        tokio::time::advance(FORGIVE).await;
+        assert_eq!(readiness.short_runs(unit, "1"), 1);
+        assert_eq!(readiness.short_runs(unit, "1"), 1);
+        assert_eq!(readiness.short_runs(unit, "2"), 2);
+        assert_eq!(readiness.short_runs(unit, "3"), 3);
+        tokio::time::advance(FORGIVE).await;
+        assert_eq!(readiness.short_runs(unit, "4"), 1);
     }
 }
