@@ -108,3 +108,30 @@ fn a_version_that_cannot_be_had_leaves_the_old_one_serving() -> Result<()> {
     assert_eq!(world.page("ky04")?, "ky04 v2 on /\n");
     Ok(())
 }
+
+/// Law 5: a tenant is not started on an empty folder in place of its data.
+#[test]
+fn a_tenant_whose_data_is_not_there_waits_for_it() -> Result<()> {
+    let world = World::running("data")?;
+    for name in ["ky04", "oh09"] {
+        world.put_tiny(name, "")?;
+    }
+    world.wait_ready("ky04")?;
+    world.host.sh(
+        "mv /var/lib/cb/tenants/ky04/db /var/lib/cb/tenants/ky04/gone\n\
+         systemctl stop ky04-api.service",
+    )?;
+    let why = world.wait_condition("ky04", "Prepared", "False DataMissing")?;
+    assert!(why.contains("/var/lib/cb/tenants/ky04/db"), "{why}");
+    world.wait_ready("oh09")?;
+    assert_eq!(world.show("ky04-api.service", "ActiveState")?, "inactive");
+    assert_eq!(
+        world.host.sh("ls /var/lib/cb/tenants/ky04")?,
+        "gone\nuploads\n"
+    );
+    world
+        .host
+        .sh("mv /var/lib/cb/tenants/ky04/gone /var/lib/cb/tenants/ky04/db")?;
+    world.reconcile("ky04")?;
+    world.wait_ready("ky04")
+}
