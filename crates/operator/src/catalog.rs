@@ -66,10 +66,19 @@ struct Seen {
     sequence: u64,
     /// Why it is not complete.
     problem: Option<String>,
-    /// The status files of manifests that never became tenants: file by name.
-    refused: BTreeMap<String, String>,
+    /// The manifests that never became tenants and have a status file.
+    refused: Refused,
     /// What was reported of files without a tenant, and of pruning.
     reported: BTreeSet<String>,
+}
+
+/// Manifests that never became tenants.
+#[derive(Clone, Default)]
+struct Refused {
+    /// Files that no tenant is known from.
+    files: BTreeSet<String>,
+    /// Tenants, with their files.
+    tenants: BTreeMap<TenantName, String>,
 }
 
 /// What came of a reading.
@@ -412,48 +421,39 @@ impl Catalog {
             words.extend(lines(&verdict.warnings));
         }
         self.report(words);
-        let mut refused = BTreeMap::new();
+        self.report_never_accepted(admission).await;
+    }
+
+    async fn report_never_accepted(&self, admission: &Admission) {
+        let mut refused = Refused::default();
         for (file, diagnostics) in &admission.files {
-            let name = Path::new(file)
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            refused.insert(name, (file.clone(), lines(diagnostics).join("; ")));
+            let message = lines(diagnostics).join("; ");
+            self.status.write_refused_file(file, &message).await;
+            refused.files.insert(file.clone());
         }
         for (name, verdict) in &admission.tenants {
             if let Some(first) = verdict.refused.first()
                 && self.state.record(name).is_none()
             {
                 let message = lines(&verdict.refused).join("; ");
-                refused.insert(name.to_string(), (first.file.clone(), message));
+                let file = first.file.clone();
+                self.status
+                    .write_refused(name.as_str(), &file, &message)
+                    .await;
+                refused.tenants.insert(name.clone(), file);
             }
         }
-        for (name, (file, message)) in &refused {
-            self.status.write_refused(name, file, message).await;
-        }
-        let files = refused
-            .into_iter()
-            .map(|(name, (file, _))| (name, file))
-            .collect();
         let before = {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut seen.refused, files)
+            std::mem::replace(&mut seen.refused, refused.clone())
         };
-        let gone: Vec<_> = {
-            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            before
-                .into_iter()
-                .filter(|(name, _)| !seen.refused.contains_key(name))
-                .collect()
-        };
-        for (name, file) in gone {
+        for file in before.files.difference(&refused.files) {
+            self.status.remove_file(file).await;
+        }
+        for (name, file) in before.tenants {
             // A tenant that was accepted now has a status of its own.
-            if self
-                .state
-                .with_records(|records| !records.contains_key(name.as_str()))
-            {
-                self.status.remove_named(&name, &file).await;
+            if !refused.tenants.contains_key(&name) && self.state.record(&name).is_none() {
+                self.status.remove_named(name.as_str(), &file).await;
             }
         }
     }

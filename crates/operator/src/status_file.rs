@@ -33,7 +33,8 @@ pub struct StatusFiles {
     root: PathBuf,
     /// How many objects each manifest file has; 1 for those not listed.
     objects: Mutex<Arc<BTreeMap<String, usize>>>,
-    /// What was written where.
+    /// What was written where: by tenant, or by file for a manifest that no
+    /// tenant is known from (a file's path has a dot, a tenant's name has none).
     written: Mutex<BTreeMap<String, (PathBuf, TenantStatus)>>,
     /// Why the last write failed; so that it is tried again with each pass and
     /// told once.
@@ -86,32 +87,50 @@ impl StatusFiles {
         Some(read.status)
     }
 
-    /// Writes the status of a manifest that never became a tenant.
+    /// Writes the status of a tenant whose manifest was never accepted.
     pub async fn write_refused(&self, name: &str, file: &str, message: &str) {
-        let previous = {
-            let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-            written.get(name).map(|(_, status)| status.clone())
-        };
-        let status = TenantStatus::refused(message, previous.as_ref(), &crate::now());
-        self.put(name, file, &status).await;
+        self.put_refused(name, name, file, message).await;
     }
 
-    /// Removes the status of a manifest that is gone.
+    /// Writes the status of a file that no tenant is known from.
+    pub async fn write_refused_file(&self, file: &str, message: &str) {
+        self.put_refused(file, &stem(file), file, message).await;
+    }
+
+    async fn put_refused(&self, key: &str, name: &str, file: &str, message: &str) {
+        let previous = {
+            let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            written.get(key).map(|(_, status)| status.clone())
+        };
+        let status = TenantStatus::refused(message, previous.as_ref(), &crate::now());
+        self.put(key, name, file, &status).await;
+    }
+
+    /// Removes the status of a tenant that is gone or was never accepted.
     pub async fn remove_named(&self, name: &str, file: &str) {
+        self.take_away(name, name, file).await;
+    }
+
+    /// Removes the status of a file that no tenant was known from.
+    pub async fn remove_file(&self, file: &str) {
+        self.take_away(file, &stem(file), file).await;
+    }
+
+    async fn take_away(&self, key: &str, name: &str, file: &str) {
         let path = {
             let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-            written.remove(name).map(|(path, _)| path)
+            written.remove(key).map(|(path, _)| path)
         };
         let path = path.unwrap_or_else(|| self.path(name, file));
         let owner = Owner::Tenant(name.to_owned());
         let removed = tokio::task::spawn_blocking(move || remove_owned(&path, &owner)).await;
-        self.report(name, removed);
+        self.report(key, removed);
     }
 
     fn path(&self, name: &str, file: &str) -> PathBuf {
         let objects = Arc::clone(&self.objects.lock().unwrap_or_else(PoisonError::into_inner));
+        let stem = stem(file);
         let file = Path::new(file);
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
         let several = file
             .to_str()
             .and_then(|file| objects.get(file))
@@ -124,18 +143,18 @@ impl StatusFiles {
         self.root.join(file.with_file_name(status))
     }
 
-    async fn put(&self, name: &str, file: &str, status: &TenantStatus) {
+    async fn put(&self, key: &str, name: &str, file: &str, status: &TenantStatus) {
         let path = self.path(name, file);
         let before = {
             let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-            if written.get(name) == Some(&(path.clone(), status.clone()))
-                && !self.failed().contains_key(name)
+            if written.get(key) == Some(&(path.clone(), status.clone()))
+                && !self.failed().contains_key(key)
                 // Somebody may have deleted it.
                 && path.symlink_metadata().is_ok()
             {
                 return;
             }
-            written.insert(name.to_owned(), (path.clone(), status.clone()))
+            written.insert(key.to_owned(), (path.clone(), status.clone()))
         };
         let moved = before
             .map(|(before, _)| before)
@@ -164,7 +183,7 @@ impl StatusFiles {
             }
             write_owned(&path, &text, &owner)
         };
-        self.report(name, tokio::task::spawn_blocking(work).await);
+        self.report(key, tokio::task::spawn_blocking(work).await);
     }
 
     fn failed(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
@@ -193,12 +212,19 @@ impl StatusFiles {
 #[async_trait]
 impl StatusSink for StatusFiles {
     async fn write(&self, record: &Record, status: &TenantStatus) {
-        self.put(record.name().as_str(), &record.file, status).await;
+        let name = record.name().as_str();
+        self.put(name, name, &record.file, status).await;
     }
 
     async fn remove(&self, tenant: &TenantName, file: &str) {
         self.remove_named(tenant.as_str(), file).await;
     }
+}
+
+/// A file's name without its folder and extension.
+fn stem(file: &str) -> String {
+    let stem = Path::new(file).file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
 }
 
 fn header(owner: &Owner) -> String {
@@ -300,5 +326,21 @@ mod tests {
         sink.write_refused("ky04", "ky04.yaml", "no").await;
         assert!(path.is_file());
         assert!(sink.failed().is_empty());
+    }
+
+    /// Law 4: a broken file of the same name in another folder is another file.
+    #[tokio::test]
+    async fn a_broken_file_does_not_take_a_tenants_place() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("eu")).unwrap();
+        let sink = StatusFiles::new(folder.path().to_owned());
+        sink.write_refused("a", "a.yaml", "one").await;
+        sink.write_refused_file("eu/a.yaml", "two").await;
+        let read = |file: &str| std::fs::read_to_string(folder.path().join(file)).unwrap();
+        assert!(read("a.status.yaml").contains("one"));
+        assert!(read("eu/a.status.yaml").contains("two"));
+        sink.remove_file("eu/a.yaml").await;
+        assert!(!folder.path().join("eu/a.status.yaml").exists());
+        assert!(read("a.status.yaml").contains("one"));
     }
 }
