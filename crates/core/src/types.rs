@@ -415,14 +415,16 @@ fn check_env_name(text: &str) -> Result<(), String> {
 }
 
 fn one_line(text: &str, what: &str, max: usize) -> Result<(), String> {
+    // Some readers of YAML take the last two for line breaks.
+    let breaks = |c: char| matches!(c, '\n' | '\r' | '\u{2028}' | '\u{2029}');
     if text.len() > max {
         return Err(format!(
             "{what} has {} bytes; at most {max} are allowed",
             text.len()
         ));
     }
-    match text.chars().find(|c| c.is_control()) {
-        Some('\n' | '\r') => Err(format!("{what} must be one line; it contains a line break")),
+    match text.chars().find(|c| c.is_control() || breaks(*c)) {
+        Some(c) if breaks(c) => Err(format!("{what} must be one line; it contains a line break")),
         Some(c) => Err(format!(
             "{what} must not contain control characters; it contains `{}`",
             c.escape_default()
@@ -704,5 +706,6 @@ mod tests {
         }
         assert!("x\ny".parse::<EnvValue>().is_err());
         assert!("x\0y".parse::<EnvValue>().is_err());
+        assert!("x\u{2028}y".parse::<EnvValue>().is_err());
     }
 }

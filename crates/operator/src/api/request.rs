@@ -236,8 +236,8 @@ pub(super) fn object(kind: Kind, format: Format, bytes: &[u8]) -> Result<Submitt
                 .as_str()
                 .map(str::to_owned);
             object::strip(&mut value);
-            let text = serde_yaml::to_string(&value)
-                .map_err(|_| Failure::bad_request("the body cannot be written as YAML"))?;
+            let text = yaml_of(&value)
+                .ok_or_else(|| Failure::bad_request("the body cannot be written as YAML"))?;
             (text, seen.filter(|seen| !seen.is_empty()))
         }
     };
@@ -276,6 +276,34 @@ pub(super) fn object(kind: Kind, format: Format, bytes: &[u8]) -> Result<Submitt
         text,
         seen,
     })
+}
+
+/// An object as YAML that says the same. Text that YAML would fold or break
+/// (U+2028 is a line break to some writers and none to readers) is written in
+/// JSON's form, with escapes.
+fn yaml_of(value: &Value) -> Option<String> {
+    let same = |text: &String| {
+        let parsed = yaml::parse(text);
+        let documents = parsed.documents;
+        parsed.errors.is_empty() && documents.len() == 1 && documents[0].root.to_json() == *value
+    };
+    let plain = serde_yaml::to_string(value).ok().filter(same);
+    plain.or_else(|| Some(escaped(&serde_json::to_string_pretty(value).ok()?)).filter(same))
+}
+
+/// JSON with everything beyond ASCII, which can only be in its texts, as YAML's
+/// escapes.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match u32::from(c) {
+            0..=0x7f => out.push(c),
+            code @ ..=0xffff => out.push_str(&format!("\\u{code:04x}")),
+            code => out.push_str(&format!("\\U{code:08x}")),
+        }
+    }
+    out.push('\n');
+    out
 }
 
 fn yaml_failure(error: &yaml::Error) -> Failure {
@@ -320,6 +348,18 @@ mod tests {
         assert_eq!(of("application/json; charset=utf-16"), None);
         assert_eq!(of("application/x-www-form-urlencoded"), None);
         assert!(format(&HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn line_separators_stay_as_they_are() {
+        for text in ["\u{2028}", "a\u{2028}b\u{1f600}", "\u{2029} "] {
+            let body = json!({
+                "apiVersion": API_VERSION, "kind": "Tenant",
+                "metadata": {"name": "ky04"}, "spec": {"displayName": text},
+            });
+            let text = yaml_of(&body).unwrap();
+            assert_eq!(yaml::parse(&text).documents[0].root.to_json(), body);
+        }
     }
 
     proptest! {
