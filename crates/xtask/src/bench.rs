@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use cb_testhost::cache::Artifacts;
-use cb_testhost::{Options, TestHost};
+use cb_testhost::{Options, Running, TestHost};
 use serde_json::Value;
 
 use crate::artifacts::{self, Profile};
@@ -93,6 +93,7 @@ pub(crate) fn run(workspace: &Workspace, tenants: usize, profile: Profile) -> Re
     let ratio = by_operator.nothing.as_secs_f64() / by_operator.is_active.as_secs_f64();
     row("  ratio", format!("{ratio:.2}"));
     row("  files written meanwhile", by_operator.written.to_string());
+    row("  D-Bus calls meanwhile", by_operator.bus_calls.to_string());
     row("the operator's memory (resident)", by_operator.memory);
     Ok(())
 }
@@ -104,6 +105,7 @@ struct Measured {
     nothing: Duration,
     is_active: Duration,
     written: usize,
+    bus_calls: usize,
     memory: String,
 }
 
@@ -159,6 +161,8 @@ fn by_operator(
     let nginx_reloads = count("_PID=1", "Reloaded nginx")? - nginx_before;
 
     host.sh("touch /tmp/mark")?;
+    let monitor = host.spawn(&["dbus-monitor", "--system", "type='method_call'"])?;
+    let before = bus_calls(&host, &monitor, "Before")?;
     let (mut nothing, mut is_active) = (Vec::new(), Vec::new());
     let units: Vec<String> = names(tenants)
         .flat_map(|n| [format!("{n}-api.service"), format!("{n}-frontend.service")])
@@ -172,6 +176,7 @@ fn by_operator(
         ))?;
         is_active.push(begun.elapsed());
     }
+    let bus_calls = bus_calls(&host, &monitor, "After")? - before;
     let written =
         host.sh("find /etc /var/lib/cb -newer /tmp/mark -type f -not -path '*/.git/*' | wc -l")?;
     let memory = host.sh("grep VmRSS /proc/$(systemctl show -P MainPID cb-operator)/status")?;
@@ -192,9 +197,40 @@ fn by_operator(
             nothing,
             is_active,
             written,
+            bus_calls,
             memory,
         },
     ))
+}
+
+/// How many calls of the operator the monitor has seen, up to a call of ours
+/// that marks the place.
+fn bus_calls(host: &TestHost, monitor: &Running, mark: &str) -> Result<usize> {
+    let pid = host.sh("systemctl show -P MainPID cb-operator")?;
+    let listed = host.sh("busctl list --no-legend --no-pager")?;
+    let names: Vec<&str> = listed
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|words| words.get(1) == Some(&pid.trim()) && words[0].starts_with(':'))
+        .map(|words| words[0])
+        .collect();
+    ensure!(
+        !names.is_empty(),
+        "the operator is not on the bus: {listed}"
+    );
+    let interface = "org.freedesktop.DBus.Introspectable";
+    let call = format!("busctl call org.freedesktop.DBus /mark {interface} {mark} || :");
+    let count = host.wait_until("the monitor has seen the mark", PATIENCE, || {
+        host.sh(&call).map_err(|error| error.to_string())?;
+        let log = monitor.log();
+        if !log.contains(&format!("member={mark}")) {
+            return Err("it has not".to_owned());
+        }
+        let sent_by = |line: &str, name: &&str| line.contains(&format!("sender={name} "));
+        let ours = |line: &&str| names.iter().any(|name| sent_by(line, name));
+        Ok(log.lines().filter(ours).count())
+    });
+    Ok(count?)
 }
 
 /// Looks at every tenant, plans, and finds nothing to do.

@@ -61,6 +61,9 @@ fn clippy(workspace: &Workspace) -> Result<()> {
 
 fn unit_tests(workspace: &Workspace) -> Result<()> {
     let mut cargo = workspace.cargo(&["test", "--workspace", "--locked"]);
+    // The same cases each time: CI must not fail for what a change did not
+    // touch. A plain `cargo test` looks at other cases each time.
+    cargo.env("PROPTEST_RNG_SEED", "20260101");
     run(cargo.args(["--exclude", HOST_TESTS, "--no-fail-fast"]))
 }
 
