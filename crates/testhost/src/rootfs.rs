@@ -15,7 +15,8 @@ use crate::error::tail;
 
 const SCRIPT: &str = include_str!("rootfs.sh");
 const DEFAULT_SUITE: &str = "bookworm";
-const DEFAULT_MIRROR: &str = "http://deb.debian.org/debian";
+/// An empty mirror lets debootstrap take its own.
+const DEFAULT_MIRROR: &str = "";
 
 /// The root file system's folder, built first if need be. `CB_DEBIAN_MIRROR`
 /// names another mirror than Debian's own.
