@@ -44,22 +44,25 @@ pub fn watch(
         }
     })?;
     let paths = &host.paths;
+    let nginx = Path::new(host.nginx.config.as_str());
     for (folder, mode) in [
-        (&paths.units, RecursiveMode::NonRecursive),
-        (&host.nginx.sites, RecursiveMode::NonRecursive),
-        (&paths.sysusers, RecursiveMode::NonRecursive),
-        (&paths.env, RecursiveMode::Recursive),
+        (Path::new(paths.units.as_str()), RecursiveMode::NonRecursive),
+        (
+            Path::new(host.nginx.sites.as_str()),
+            RecursiveMode::NonRecursive,
+        ),
+        (nginx.parent().unwrap_or(nginx), RecursiveMode::NonRecursive),
+        (
+            Path::new(paths.sysusers.as_str()),
+            RecursiveMode::NonRecursive,
+        ),
+        (Path::new(paths.env.as_str()), RecursiveMode::Recursive),
     ] {
         // The others are still worth their events.
-        if let Err(error) = watcher.watch(Path::new(folder.as_str()), mode) {
+        if let Err(error) = watcher.watch(folder, mode) {
+            let folder = folder.display();
             tracing::warn!("changes in {folder} are noticed by the resync alone: {error}");
         }
-    }
-    if let Some(folder) = Path::new(host.nginx.config.as_str()).parent()
-        && let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive)
-    {
-        let folder = folder.display();
-        tracing::warn!("changes in {folder} are noticed by the resync alone: {error}");
     }
     Ok(watcher)
 }

@@ -219,29 +219,35 @@ impl Readiness {
     }
 
     /// How many runs of the unit in a row were short, this one included.
-    fn short_runs(&self, (tenant, name): (&TenantName, &str), invocation: &str) -> u32 {
-        let now = Instant::now();
-        let mut units = self.lock();
-        let unit = units
-            .entry((tenant.clone(), name.to_owned()))
-            .or_insert_with(|| Unit::seen(invocation, now));
-        unit.see(invocation, now);
-        unit.short_runs
+    fn short_runs(&self, of: (&TenantName, &str), invocation: &str) -> u32 {
+        self.seen_now(of, invocation, |unit, _| unit.short_runs)
     }
 
     /// How long this run of the unit has been seen.
-    fn age(&self, (tenant, name): (&TenantName, &str), invocation: &str) -> Duration {
+    fn age(&self, of: (&TenantName, &str), invocation: &str) -> Duration {
+        self.seen_now(of, invocation, |unit, now| {
+            let age = now - unit.since;
+            if age >= FORGIVE {
+                unit.failures = None;
+            }
+            age
+        })
+    }
+
+    /// Takes note of the run of a unit that is seen now, and looks at it.
+    fn seen_now<T>(
+        &self,
+        (tenant, name): (&TenantName, &str),
+        invocation: &str,
+        look: impl FnOnce(&mut Unit, Instant) -> T,
+    ) -> T {
         let now = Instant::now();
         let mut units = self.lock();
         let unit = units
             .entry((tenant.clone(), name.to_owned()))
             .or_insert_with(|| Unit::seen(invocation, now));
         unit.see(invocation, now);
-        let age = now - unit.since;
-        if age >= FORGIVE {
-            unit.failures = None;
-        }
-        age
+        look(unit, now)
     }
 }
 
