@@ -5,9 +5,11 @@ set -eu
 root=$1 suite=$2 mirror=$3
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
-debootstrap --variant=minbase \
-    --include=systemd,systemd-sysv,dbus,nginx-light,iproute2,curl,procps \
-    "$suite" "$root" "$mirror"
+packages=systemd,systemd-sysv,dbus,nginx-light,iproute2,curl,procps
+# What scrapes and gets alerts in tests; a test starts them itself.
+packages=$packages,prometheus,prometheus-alertmanager
+debootstrap --variant=minbase --include="$packages" "$suite" "$root" "$mirror"
+rm -f "$root"/etc/systemd/system/multi-user.target.wants/prometheus*.service
 
 # Nothing here is needed to run.
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* \
