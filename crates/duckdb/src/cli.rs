@@ -28,7 +28,8 @@ Exit codes:
    7  a migration failed; nothing was changed (with --one-by-one, see `applied`)
    8  no space left
    9  the time given was over
-  10  a backup differs from what it was compared with";
+  10  a backup differs from what it was compared with
+  11  DuckDB needs more memory than --memory-limit gives";
 
 /// Look after one DuckDB file: one JSON document on stdout, an exit code.
 #[derive(Debug, Parser)]
@@ -101,6 +102,9 @@ enum Command {
     Checkpoint {
         /// The database.
         file: PathBuf,
+        /// The table that records migrations, to say the schema version too.
+        #[arg(long)]
+        table: Option<String>,
     },
     /// Copy a database that nobody writes, with its write-ahead log.
     Backup {
@@ -184,7 +188,7 @@ fn dispatch(command: Command, path: &Path, context: &Context) -> Result<Value, E
             };
             migrate::migrate(path, &wanted, context)
         }
-        Command::Checkpoint { .. } => commands::checkpoint(path, context),
+        Command::Checkpoint { table, .. } => commands::checkpoint(path, table.as_deref(), context),
         Command::Backup { to, .. } => {
             let to = std::path::absolute(&to).map_err(|e| Error::io("finding", &to, e))?;
             backup::backup(path, &to, context)
@@ -213,7 +217,7 @@ impl Command {
             | Command::Info { file }
             | Command::SchemaVersion { file, .. }
             | Command::Migrate { file, .. }
-            | Command::Checkpoint { file }
+            | Command::Checkpoint { file, .. }
             | Command::Backup { file, .. }
             | Command::Verify { backup: file, .. }
             | Command::Digest { file } => file,

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::files;
 use crate::header;
 use crate::limits::Watch;
-use crate::migrate::require_no_wal;
+use crate::migrate::{self, require_no_wal};
 use crate::open::{self, Access, Limits};
 use crate::progress::Progress;
 
@@ -80,20 +80,33 @@ pub(crate) fn info(path: &Path, context: &Context) -> Result<Value, Error> {
     }))
 }
 
-/// Writes the log into the database, after which there is none.
-pub(crate) fn checkpoint(path: &Path, context: &Context) -> Result<Value, Error> {
+/// Writes the log into the database, after which there is none. With `table`,
+/// says the schema version that it records, without opening the database again.
+pub(crate) fn checkpoint(
+    path: &Path,
+    table: Option<&str>,
+    context: &Context,
+) -> Result<Value, Error> {
     files::require_regular(path)?;
     let (bytes, wal) = (size(path)?, files::wal_bytes(path)?);
     let connection = open::open(path, Access::ReadWrite, &context.limits, &context.watch)?;
+    let version = match table {
+        Some(table) => migrate::recorded_version(&connection, table, path)?,
+        None => None,
+    };
     context.watch.commit()?;
     checkpoint_and_close(connection.into_connection(), path)?;
-    Ok(json!({
+    let mut document = json!({
         "file": path,
         "bytesBefore": bytes,
         "walBytesBefore": wal,
         "bytes": size(path)?,
         "walBytes": 0,
-    }))
+    });
+    if table.is_some() {
+        document["schemaVersion"] = json!(version);
+    }
+    Ok(document)
 }
 
 /// Checkpoints and closes, and makes sure that no log is left.

@@ -37,6 +37,8 @@ pub enum Code {
     TimedOut = 9,
     /// A backup is not equal to what it was compared with.
     Differs = 10,
+    /// DuckDB needs more memory than it was given.
+    OutOfMemory = 11,
 }
 
 impl Code {
@@ -54,6 +56,7 @@ impl Code {
             Code::NoSpace => "NoSpace",
             Code::TimedOut => "TimedOut",
             Code::Differs => "Differs",
+            Code::OutOfMemory => "OutOfMemory",
         }
     }
 }
@@ -82,14 +85,14 @@ pub(crate) enum Error {
     Wal { wal: PathBuf, detail: String },
     #[error(transparent)]
     Refused(#[from] Refused),
-    #[error("the migration {file} failed; {}", kept(.before))]
+    #[error("the migration {file} failed{}; {}", because(.source), kept(.before))]
     Migration {
         file: String,
         /// Migrations of this run that were committed before it.
         before: Vec<String>,
         source: duckdb::Error,
     },
-    #[error("the migrations up to {file} could not be committed; {}", kept(.before))]
+    #[error("the migrations up to {file} could not be committed{}; {}", because(.source), kept(.before))]
     Commit {
         file: String,
         /// Migrations of this run that were committed before it.
@@ -103,6 +106,12 @@ pub(crate) enum Error {
         doing: &'static str,
         path: PathBuf,
         detail: String,
+    },
+    #[error("{doing} {path} needs more memory than --memory-limit gives")]
+    OutOfMemory {
+        doing: &'static str,
+        path: PathBuf,
+        source: duckdb::Error,
     },
     #[error("{path} was not done within {seconds} s")]
     TimedOut { path: PathBuf, seconds: f64 },
@@ -158,6 +167,12 @@ impl Error {
                 path,
                 detail: text,
             }
+        } else if is_out_of_memory(&text) {
+            Error::OutOfMemory {
+                doing,
+                path,
+                source,
+            }
         } else if is_damage(&text) {
             Error::Damaged { path, source }
         } else {
@@ -176,10 +191,17 @@ impl Error {
             Error::NotADatabase { .. } | Error::Damaged { .. } => Code::NotADatabase,
             Error::Wal { .. } => Code::Wal,
             Error::Refused(_) => Code::Refused,
-            Error::Migration { .. } | Error::Commit { .. } => Code::MigrationFailed,
+            Error::Migration { source, .. } | Error::Commit { source, .. } => {
+                match source.to_string() {
+                    text if is_no_space(&text) => Code::NoSpace,
+                    text if is_out_of_memory(&text) => Code::OutOfMemory,
+                    _ => Code::MigrationFailed,
+                }
+            }
             Error::NoSpace { .. } => Code::NoSpace,
             Error::TimedOut { .. } => Code::TimedOut,
             Error::Differs { .. } => Code::Differs,
+            Error::OutOfMemory { .. } => Code::OutOfMemory,
             Error::Exists { .. }
             | Error::NotRegular { .. }
             | Error::Path { .. }
@@ -254,9 +276,23 @@ fn kept(before: &[String]) -> String {
     }
 }
 
+/// Why a migration failed, where that is not the migration's fault.
+fn because(source: &duckdb::Error) -> &'static str {
+    match source.to_string() {
+        text if is_no_space(&text) => ": no space left",
+        text if is_out_of_memory(&text) => ": it needs more memory than --memory-limit gives",
+        _ => "",
+    }
+}
+
 /// Whether DuckDB says that the disk or a quota is full.
 pub(crate) fn is_no_space(text: &str) -> bool {
     text.contains("No space left on device") || text.contains("Disk quota exceeded")
+}
+
+/// Whether DuckDB says that it has no memory left.
+pub(crate) fn is_out_of_memory(text: &str) -> bool {
+    text.contains("Out of Memory Error")
 }
 
 /// Whether DuckDB says that what it read is not what was written.

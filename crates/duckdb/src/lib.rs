@@ -18,7 +18,7 @@
 //! | `info` | `file bytes walBytes header locked tables[{schema name rows}]`; `tables` is `null` while another process writes |
 //! | `schema-version` | `file table recorded schemaVersion applied[{version name sha256}]` |
 //! | `migrate` | `from to dryRun migrations[{version name file sha256}] adoptedChecksums checkpointed checkpointError` |
-//! | `checkpoint` | `file bytesBefore walBytesBefore bytes walBytes` |
+//! | `checkpoint` | `file bytesBefore walBytesBefore bytes walBytes`, with `--table` also `schemaVersion`, `null` without the table |
 //! | `backup` | `file backup{file bytes sha256} sidecars[{file bytes sha256}] reflink header` |
 //! | `verify` | `backup{file bytes sha256} content comparedWith` |
 //! | `digest` | `file content{digest definitions rows tables[{schema name rows digest}]}` |

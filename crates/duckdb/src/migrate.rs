@@ -16,7 +16,7 @@ use duckdb::{Connection, params};
 use serde_json::{Value, json};
 
 use crate::commands::{Context, checkpoint_and_close};
-use crate::error::Error;
+use crate::error::{Error, is_damage};
 use crate::files;
 use crate::migrations::{self, Applied, Migration, Plan, Refused};
 use crate::open::{Access, open};
@@ -81,6 +81,19 @@ pub(crate) fn schema_version(path: &Path, table: &str, context: &Context) -> Res
         "schemaVersion": records.last().map_or(0, |last| last.version),
         "applied": records,
     }))
+}
+
+/// The version that is recorded in `table`, 0 where it has no row, `None` where
+/// it is not there.
+pub(crate) fn recorded_version(
+    connection: &Connection,
+    table: &str,
+    path: &Path,
+) -> Result<Option<i64>, Error> {
+    check_name(table)?;
+    let exists = has_table(connection, table).map_err(|e| Error::query("reading", path, e))?;
+    let records = records(connection, table, path)?;
+    Ok(exists.then(|| records.last().map_or(0, |last| last.version)))
 }
 
 fn apply(
@@ -195,15 +208,15 @@ impl Work<'_> {
 
     fn commit(&self, group: &[Migration], before: &[Migration]) -> Result<(), Error> {
         self.connection.execute_batch("COMMIT").map_err(|source| {
-            match Error::query("writing", self.path, source) {
-                Error::Query { source, .. } => Error::Commit {
-                    file: group
-                        .last()
-                        .map_or_else(String::new, |last| last.file.clone()),
-                    before: names(before),
-                    source,
-                },
-                other => other,
+            if is_damage(&source.to_string()) {
+                return Error::query("writing", self.path, source);
+            }
+            Error::Commit {
+                file: group
+                    .last()
+                    .map_or_else(String::new, |last| last.file.clone()),
+                before: names(before),
+                source,
             }
         })
     }
@@ -237,13 +250,13 @@ fn run(
     let failed = |source| Error::query("writing", path, source);
     let before: i64 = transaction().map_err(failed)?;
     connection.execute_batch(&migration.sql).map_err(|source| {
-        match Error::query("writing", path, source) {
-            Error::Query { source, .. } => Error::Migration {
-                file: migration.file.clone(),
-                before: names(done),
-                source,
-            },
-            other => other,
+        if is_damage(&source.to_string()) {
+            return Error::query("writing", path, source);
+        }
+        Error::Migration {
+            file: migration.file.clone(),
+            before: names(done),
+            source,
         }
     })?;
     let after: i64 = transaction().map_err(failed)?;

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use duckdb::{AccessMode, Config, Connection};
 
-use crate::error::{Error, is_damage, is_no_space};
+use crate::error::{Error, is_damage, is_no_space, is_out_of_memory};
 use crate::files;
 use crate::header;
 use crate::limits::Watch;
@@ -182,7 +182,8 @@ fn cannot_open(path: &Path, source: duckdb::Error) -> Error {
             path: path.to_owned(),
         };
     }
-    if is_no_space(&text) {
+    // A log that only lacks room to be replayed is a good one.
+    if is_no_space(&text) || is_out_of_memory(&text) {
         return Error::query("opening", path, source);
     }
     if text.contains("replaying") && text.contains("WAL") || text.contains("Corrupt WAL") {

@@ -137,6 +137,37 @@ fn the_log_of_a_killed_process_replays_and_is_checkpointed() {
 }
 
 #[test]
+fn a_checkpoint_says_the_schema_version_that_it_writes() {
+    let world = World::new();
+    world.ok("create t.duckdb");
+    let checkpoint = "checkpoint t.duckdb --table schema_migrations";
+    let done = world.ok(checkpoint);
+    assert!(done["schemaVersion"].is_null(), "{done}");
+    assert!(done.as_object().unwrap().contains_key("schemaVersion"));
+    let table = "CREATE TABLE schema_migrations (version BIGINT PRIMARY KEY, name VARCHAR, \
+                 applied_at TIMESTAMP)";
+    world.sql("t.duckdb", table);
+    assert_eq!(world.ok(checkpoint)["schemaVersion"], 0);
+    world.sql(
+        "t.duckdb",
+        "INSERT INTO schema_migrations VALUES (7, 'x', NULL)",
+    );
+    let done = world.ok(checkpoint);
+    assert_eq!(done["schemaVersion"], 7, "also what is in the log");
+    assert!(done["walBytesBefore"].as_u64().unwrap() > 0, "{done}");
+    assert_eq!(world.bytes().len(), 1, "only the database is left");
+    let done = world.ok("checkpoint t.duckdb");
+    assert!(!done.as_object().unwrap().contains_key("schemaVersion"));
+
+    // A table of that name that is something else: nothing is written.
+    world.sql("t.duckdb", "CREATE TABLE other (x INT)");
+    let before = world.bytes();
+    world.fails("checkpoint t.duckdb --table other", 6);
+    world.fails("checkpoint t.duckdb --table x;y", 6);
+    assert!(world.bytes() == before);
+}
+
+#[test]
 fn reading_changes_nothing_and_the_order_of_rows_does_not_count() {
     let world = World::new();
     let table = "CREATE TABLE t (a INT, b VARCHAR, c DOUBLE, d BLOB, e TIMESTAMPTZ, f INT[])";
