@@ -98,6 +98,14 @@ enum Command {
         #[arg(long, default_value = "schema_migrations")]
         table: String,
     },
+    /// Check the migrations of a release without a database.
+    CheckMigrations {
+        /// The folder with files like 0001_init.sql.
+        dir: PathBuf,
+        /// The version that a database is at: what is pending for it.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
+        at: Option<i64>,
+    },
     /// Write the write-ahead log into the database.
     Checkpoint {
         /// The database.
@@ -188,6 +196,7 @@ fn dispatch(command: Command, path: &Path, context: &Context) -> Result<Value, E
             };
             migrate::migrate(path, &wanted, context)
         }
+        Command::CheckMigrations { at, .. } => migrate::check(path, at),
         Command::Checkpoint { table, .. } => commands::checkpoint(path, table.as_deref(), context),
         Command::Backup { to, .. } => {
             let to = std::path::absolute(&to).map_err(|e| Error::io("finding", &to, e))?;
@@ -217,6 +226,7 @@ impl Command {
             | Command::Info { file }
             | Command::SchemaVersion { file, .. }
             | Command::Migrate { file, .. }
+            | Command::CheckMigrations { dir: file, .. }
             | Command::Checkpoint { file, .. }
             | Command::Backup { file, .. }
             | Command::Verify { backup: file, .. }

@@ -18,6 +18,7 @@
 //! | `info` | `file bytes walBytes header locked tables[{schema name rows}]`; `tables` is `null` while another process writes |
 //! | `schema-version` | `file table recorded schemaVersion applied[{version name sha256}]` |
 //! | `migrate` | `from to dryRun migrations[{version name file sha256}] adoptedChecksums checkpointed checkpointError` |
+//! | `check-migrations` | `folder migrations[{version name file sha256}] top`, with `--at` also `at pending[file]` |
 //! | `checkpoint` | `file bytesBefore walBytesBefore bytes walBytes`, with `--table` also `schemaVersion`, `null` without the table |
 //! | `backup` | `file backup{file bytes sha256} sidecars[{file bytes sha256}] reflink header` |
 //! | `verify` | `backup{file bytes sha256} content comparedWith` |

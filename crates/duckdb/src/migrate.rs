@@ -68,6 +68,23 @@ pub(crate) fn migrate(path: &Path, wanted: &Wanted, context: &Context) -> Result
     Ok(report(&plan, true, unfinished))
 }
 
+/// Checks the migrations in `folder` as far as that goes without a database;
+/// with `at`, for a database at that version.
+pub(crate) fn check(folder: &Path, at: Option<i64>) -> Result<Value, Error> {
+    let files = migrations::load(folder)?;
+    let pending = migrations::pending(&files, folder, at.unwrap_or(0))?;
+    let mut document = json!({
+        "folder": folder,
+        "migrations": files,
+        "top": files.last().map_or(0, |last| last.version),
+    });
+    if let Some(at) = at {
+        document["at"] = json!(at);
+        document["pending"] = json!(names(pending));
+    }
+    Ok(document)
+}
+
 /// The version that is recorded in the database, and all records.
 pub(crate) fn schema_version(path: &Path, table: &str, context: &Context) -> Result<Value, Error> {
     check_name(table)?;

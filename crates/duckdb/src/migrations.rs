@@ -81,6 +81,10 @@ pub(crate) enum Refused {
     NoTarget { target: i64 },
     #[error("the database is at version {at}, and there is no way back to {target}")]
     Backwards { target: i64, at: i64 },
+    #[error("the database is ahead of the release: it is at version {at}, and {} has migrations up to {top}", folder.display())]
+    Ahead { folder: PathBuf, at: i64, top: i64 },
+    #[error("the database is at version {at}, and {} has no migration of that number", folder.display())]
+    Unknown { folder: PathBuf, at: i64 },
     #[error("the table {table} is not the record of migrations: {reason}")]
     Table { table: String, reason: String },
 }
@@ -91,7 +95,9 @@ impl Refused {
             Refused::Statement { .. } => {
                 "remove it; a migration runs in one transaction with its record and stays in it"
             }
-            Refused::Missing { .. } => "use a release that has every migration of the database",
+            Refused::Missing { .. } | Refused::Ahead { .. } | Refused::Unknown { .. } => {
+                "use a release that has every migration of the database"
+            }
             Refused::Renamed { .. } | Refused::Edited { .. } => {
                 "put the file back as it was and add a new migration instead"
             }
@@ -118,6 +124,10 @@ pub(crate) fn load(folder: &Path) -> Result<Vec<Migration>, Error> {
         }
         let (version, name) =
             parse_name(&path).ok_or_else(|| Refused::Name { file: path.clone() })?;
+        // A link is as good as a file; a pipe would never end.
+        if !fs::metadata(&path).map_err(io(&path))?.is_file() {
+            return Err(Error::NotRegular { path });
+        }
         let bytes = fs::read(&path).map_err(io(&path))?;
         let sha256 = hex(&Sha256::digest(&bytes));
         let sql = String::from_utf8(bytes).map_err(|_| Refused::Text { file: path.clone() })?;
@@ -204,7 +214,40 @@ pub(crate) fn plan(
         .filter(|file| file.version > at && target.is_none_or(|target| file.version <= target))
         .cloned()
         .collect();
-    for file in &pending {
+    check_statements(&pending)?;
+    Ok(Plan {
+        from: at,
+        to: pending.last().map_or(at, |last| last.version),
+        pending,
+        adopt,
+    })
+}
+
+/// The files of a release that a database at version `at` still needs, all of
+/// them for 0. Without the database: whether those that were applied are the
+/// same is for [`plan`] to say.
+pub(crate) fn pending<'a>(
+    files: &'a [Migration],
+    folder: &Path,
+    at: i64,
+) -> Result<&'a [Migration], Refused> {
+    let folder = || folder.to_owned();
+    let top = files.last().map_or(0, |last| last.version);
+    if at > top {
+        let folder = folder();
+        return Err(Refused::Ahead { folder, at, top });
+    }
+    if at > 0 && !files.iter().any(|file| file.version == at) {
+        let folder = folder();
+        return Err(Refused::Unknown { folder, at });
+    }
+    let pending = &files[files.partition_point(|file| file.version <= at)..];
+    check_statements(pending)?;
+    Ok(pending)
+}
+
+fn check_statements(files: &[Migration]) -> Result<(), Refused> {
+    for file in files {
         if let Some((line, word)) = statements::refused(&file.sql) {
             return Err(Refused::Statement {
                 file: file.file.clone(),
@@ -213,12 +256,7 @@ pub(crate) fn plan(
             });
         }
     }
-    Ok(Plan {
-        from: at,
-        to: pending.last().map_or(at, |last| last.version),
-        pending,
-        adopt,
-    })
+    Ok(())
 }
 
 fn compare(file: &Migration, applied: &Applied) -> Result<(), Refused> {

@@ -92,6 +92,26 @@ fn contradictions_are_refused_by_file_name() {
 }
 
 #[test]
+fn what_is_pending_is_known_without_the_database() {
+    let folder = Path::new("/m");
+    let files = vec![file(1, "a", "COMMIT"), file(3, "c", "SELECT 3")];
+    // What was applied is not run again, so it may be what it likes.
+    assert_eq!(pending(&files, folder, 1).unwrap(), &files[1..]);
+    assert_eq!(pending(&files, folder, 3).unwrap(), []);
+    for (at, words) in [
+        (0, "0001_a.sql, line 1"),
+        (2, "/m has no migration of that number"),
+        (
+            4,
+            "ahead of the release: it is at version 4, and /m has migrations up to 3",
+        ),
+    ] {
+        let error = pending(&files, folder, at).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
 fn the_folder_is_read_in_order_and_refused_whole() {
     let folder = tempfile::tempdir().unwrap();
     let put = |name: &str, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();

@@ -185,6 +185,57 @@ fn contradictions_are_refused() {
     world.fails("schema-version t.duckdb --table contacts", 6);
 }
 
+/// Before an upgrade: what is wrong with a release is known while the old one
+/// serves, without its database.
+#[test]
+fn a_release_is_checked_without_a_database() {
+    let world = World::new();
+    world.migrations("m", &[THIRD, FIRST, SECOND]);
+    let all = world.ok("check-migrations m");
+    assert_eq!(all["top"], 3);
+    assert!(all.get("pending").is_none(), "{all}");
+    let files: Vec<&Value> = all["migrations"].as_array().unwrap().iter().collect();
+    assert_eq!(files[0]["file"], FIRST.0);
+    assert_eq!(files[2]["version"], 3);
+
+    // It agrees with what is done then.
+    world.ok("create t.duckdb");
+    let done = world.ok("migrate t.duckdb --migrations m --target 1");
+    assert_eq!(done["migrations"][0], *files[0]);
+    let some = world.ok("check-migrations m --at 1");
+    assert_eq!(some["pending"], json!([SECOND.0, THIRD.0]));
+    let dry = world.ok("migrate t.duckdb --migrations m --dry-run");
+    assert_eq!(
+        dry["migrations"].as_array().unwrap()[..],
+        all["migrations"].as_array().unwrap()[1..]
+    );
+    assert_eq!(world.ok("check-migrations m --at 3")["pending"], json!([]));
+
+    let error = world.fails("check-migrations m --at 12", 6);
+    assert_eq!(error["kind"], "MigrationRefused");
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("at version 12") && message.contains("up to 3"),
+        "{message}"
+    );
+    for (files, words) in [
+        (vec![], "has no migrations"),
+        (vec![FIRST, ("0001_x.sql", "")], "have the same number"),
+        (vec![FIRST, ("2_x.sql", "")], "2_x.sql is no migration"),
+        (vec![FIRST, ("0002_x.sql", "SELECT 1;\nBEGIN")], "line 2"),
+    ] {
+        world.migrations("bad", &files);
+        let error = world.fails("check-migrations bad", 6);
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(words), "{message}");
+    }
+    world.fails("check-migrations nowhere", 1);
+    world.migrations("pipe", &[FIRST]);
+    let pipe = world.path("pipe/0002_pipe.sql");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+    world.fails("check-migrations pipe", 1);
+}
+
 /// What `cbapp-api` does to a new database, word by word.
 #[test]
 fn a_database_that_the_application_set_up_is_continued() {
