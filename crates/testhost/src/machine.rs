@@ -1,10 +1,10 @@
 //! One booted container: its folder, its processes, its end.
 //!
-//! Everything belongs to one child process: `setpriv` makes the kernel kill it
-//! with us, `unshare` puts all below it into a PID namespace that dies as a
-//! whole, and mounts live in its mount namespace. What can still be left after
-//! a SIGKILL of ours is an empty cgroup and a folder; the next boot sweeps
-//! those whose lock nobody holds.
+//! Everything belongs to one child process, `keep.sh`, which the kernel asks to
+//! end with us and which ends the host gently. `unshare` puts all below it into
+//! a PID namespace that dies as a whole, and mounts live in its mount namespace.
+//! What can still be left after a SIGKILL of ours is an empty cgroup and a
+//! folder; the next boot sweeps those whose lock nobody holds.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,7 +12,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{self as std_process, Child, Command, Stdio};
+use std::process::{self as std_process, Child, Command};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Sender};
@@ -24,10 +24,14 @@ use rustix::process::Signal;
 use crate::error::tail;
 use crate::{HostError, cache, cgroup, process, rootfs};
 
+const KEEP: &str = include_str!("keep.sh");
 const LAUNCH: &str = include_str!("launch.sh");
 
 /// Boots take half a second; a machine with many tests at once needs longer.
 const BOOT_LIMIT: Duration = Duration::from_secs(60);
+
+/// Hosts with a thousand services end in a fraction of this.
+const END_LIMIT: Duration = Duration::from_secs(120);
 
 /// What a machine is made of.
 #[derive(Debug, Clone)]
@@ -44,7 +48,7 @@ pub(crate) struct Machine {
     name: String,
     spec: Spec,
     folder: PathBuf,
-    _lock: File,
+    lock: File,
     child: Child,
     init: u32,
 }
@@ -63,7 +67,7 @@ impl Machine {
         let name = format!("cbt-{hint}-{}-{number}", std_process::id());
         let rootfs = rootfs::ensure()?;
         let (folder, lock) = claim_folder(&name)?;
-        let mut child = match launch(&name, &folder, &rootfs, &spec) {
+        let mut child = match launch(&name, &folder, &lock, &rootfs, &spec) {
             Ok(child) => child,
             Err(error) => {
                 remove_traces(&name, &folder)?;
@@ -75,7 +79,7 @@ impl Machine {
                 name,
                 spec,
                 folder,
-                _lock: lock,
+                lock,
                 child: child.0,
                 init,
             }),
@@ -107,7 +111,7 @@ impl Machine {
         stop(&mut self.child);
         cgroup::remove(&self.name)?;
         let rootfs = rootfs::ensure()?;
-        let (child, ready) = launch(&self.name, &self.folder, &rootfs, &self.spec)?;
+        let (child, ready) = launch(&self.name, &self.folder, &self.lock, &rootfs, &self.spec)?;
         self.child = child;
         self.init = await_boot(&self.name, &self.folder, &mut self.child, &ready)?;
         Ok(())
@@ -139,7 +143,11 @@ fn claim_folder(name: &str) -> Result<(PathBuf, File), HostError> {
             continue;
         };
         if file.try_lock().is_ok() {
-            remove_traces(&entry.file_name().to_string_lossy(), &entry.path())?;
+            // What cannot be swept is in nobody's way; the next boot tries again.
+            let name = entry.file_name();
+            if let Err(error) = remove_traces(&name.to_string_lossy(), &entry.path()) {
+                eprintln!("{}: {error}", name.display());
+            }
         }
     }
 
@@ -166,6 +174,7 @@ fn remove_traces(name: &str, folder: &Path) -> Result<(), HostError> {
 fn launch(
     name: &str,
     folder: &Path,
+    lock: &File,
     rootfs: &Path,
     spec: &Spec,
 ) -> Result<(Child, UnixDatagram), HostError> {
@@ -183,10 +192,14 @@ fn launch(
     let errors = console
         .try_clone()
         .map_err(HostError::file("write", &path))?;
+    let lock = lock
+        .try_clone()
+        .map_err(HostError::file("hold the lock of", folder))?;
 
     let mut command = Command::new("setpriv");
     command
-        .args(["--pdeathsig", "KILL", "--"])
+        .args(["--pdeathsig", "TERM", "--"])
+        .args(["sh", "-c", KEEP, "keep.sh", &cgroups[0]])
         .args(["unshare", "--fork", "--pid", "--mount-proc"])
         .args(["--kill-child=KILL", "--"])
         .args(["sh", "-c", LAUNCH, "launch.sh"])
@@ -198,7 +211,7 @@ fn launch(
         .env("NOTIFY_SOCKET", format!("@{notify}"))
         // Ctrl-C in a terminal is for the tests; they end the machine.
         .process_group(0)
-        .stdin(Stdio::null())
+        .stdin(lock)
         .stdout(console)
         .stderr(errors);
     let child = spawn_for_life(command).map_err(HostError::program("setpriv"))?;
@@ -265,11 +278,11 @@ fn await_boot(
             return Err(failed(format!("not up after {BOOT_LIMIT:?}")));
         }
     }
-    let nspawn = process::children(child.id());
-    nspawn
+    // The first is systemd-nspawn, in the namespace that `unshare` made.
+    process::descendants(child.id())
         .into_iter()
-        .flat_map(process::descendants)
-        .find(|pid| process::is_init(*pid))
+        .filter(|pid| process::is_init(*pid))
+        .nth(1)
         .ok_or_else(|| failed("its systemd is not among its processes".to_owned()))
 }
 
@@ -279,14 +292,12 @@ fn is_ready(message: &[u8]) -> bool {
         .any(|line| line == "READY=1")
 }
 
-/// Kills all of the machine. `unshare` ends only after the namespace is empty,
-/// so its child is killed first.
+/// Has all of the machine killed, gently: see `keep.sh`.
 fn stop(child: &mut Child) {
-    for pid in process::children(child.id()) {
-        process::signal(pid, Signal::KILL);
-    }
-    if process::wait(child, Duration::from_secs(10)).is_none() {
-        // It cannot have ended: it was just seen alive and is ours to reap.
+    process::signal(child.id(), Signal::TERM);
+    if process::wait(child, END_LIMIT).is_none() {
+        // Its end takes all else with it. It cannot have ended: it was just
+        // seen alive and is ours to reap.
         let _ = child.kill();
         let _ = child.wait();
     }
