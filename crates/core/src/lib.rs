@@ -22,12 +22,15 @@
 
 pub mod admission;
 pub mod api;
+pub mod backup;
+pub mod database;
 pub mod desired;
 pub mod digest;
 pub mod layout;
 pub mod manifest;
 pub mod mark;
 pub mod observed;
+pub mod operation;
 pub mod plan;
 pub mod ports;
 pub mod record;

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{DeletionPolicy, Tenant};
+use crate::api::{DeletionPolicy, OperationStatus, Tenant, TenantSpec};
 use crate::mark::Owner;
-use crate::types::{ObjectName, TenantName};
+use crate::operation::{FailedUpgrade, Kind, Next, Operation, Phase as Step, Request};
+use crate::types::{ObjectName, TenantName, Version};
 
 /// What is remembered of one tenant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,31 @@ pub struct Record {
     /// equals the current one, a difference on the host is drift.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<String>,
+    /// The spec that the tenant was last brought to, or was begun to be:
+    /// another version is reached by an upgrade from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployed: Option<Box<TenantSpec>>,
+    /// The upgrade, backup or restore that is under way: its journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+    /// How many operations were begun.
+    #[serde(default)]
+    pub operations: u64,
+    /// The last operations that ended, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<OperationStatus>,
+    /// What failed and is not tried again by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailedUpgrade>,
+    /// What somebody asked for and did not begin yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Request>,
+    /// When a backup was last made or tried (RFC 3339, UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backed_up: Option<String>,
+    /// The database's schema version, as it was last read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<i64>,
 }
 
 impl Record {
@@ -57,6 +83,14 @@ impl Record {
             ports: Ports::default(),
             services: BTreeMap::new(),
             applied: None,
+            deployed: None,
+            operation: None,
+            operations: 0,
+            history: Vec::new(),
+            failed: None,
+            request: None,
+            backed_up: None,
+            schema_version: None,
         }
     }
 
@@ -77,12 +111,117 @@ impl Record {
         if spec_changed || self.phase != Phase::Active {
             self.generation += 1;
         }
+        if spec_changed {
+            // Another spec is another try.
+            self.failed = None;
+        }
         if changed {
             self.tenant = tenant.clone();
             file.clone_into(&mut self.file);
             self.phase = Phase::Active;
         }
         changed
+    }
+}
+
+/// How many operations that ended are remembered.
+const HISTORY: usize = 10;
+
+impl Record {
+    /// What the tenant is to be kept at now; `None` if nothing of it may run.
+    /// While an upgrade is due, waits, or has failed, that is what was
+    /// deployed; policies are always those of the newest manifest.
+    #[must_use]
+    pub fn effective(&self) -> Option<Tenant> {
+        let wanted = &self.tenant.spec;
+        let deployed = self.deployed.as_deref();
+        let spec = match &self.operation {
+            Some(operation) => match operation.phase {
+                Step::Switching | Step::Verifying => Some(&*operation.to),
+                _ => operation.from.as_deref(),
+            },
+            None if self.has_failed() || self.is_upgrade_due() => deployed,
+            None => Some(wanted),
+        };
+        let spec = spec?.clone().with_policies_of(wanted);
+        Some(Tenant {
+            spec,
+            ..self.tenant.clone()
+        })
+    }
+
+    /// Begins an operation that is due.
+    pub fn begin(&mut self, operation: Operation) {
+        self.operations += 1;
+        // A wish for another version stays until that version is asked for.
+        if operation.kind == Kind::Upgrade || !self.wishes_upgrade() {
+            self.request = None;
+        }
+        if operation.kind == Kind::Backup {
+            self.backed_up = Some(operation.started.clone());
+        }
+        self.operation = Some(operation);
+    }
+
+    fn wishes_upgrade(&self) -> bool {
+        let wish = self.request.as_ref().map(|request| &request.wish);
+        matches!(wish, Some(crate::operation::Wish::Upgrade { .. }))
+    }
+
+    /// Takes in that the operation has come to this.
+    pub fn end(&mut self, next: Next) {
+        let over = matches!(next, Next::Succeeded | Next::Failed);
+        let Some(operation) = self.operation.take_if(|_| over) else {
+            return;
+        };
+        self.history.push(operation.status());
+        let surplus = self.history.len().saturating_sub(HISTORY);
+        self.history.drain(..surplus);
+        if operation.backed_up {
+            self.backed_up.clone_from(&operation.ended);
+        }
+        match (next, operation.failure) {
+            (Next::Succeeded, _) => {
+                if operation.kind == Kind::Upgrade {
+                    self.failed = None;
+                }
+                self.deployed = Some(operation.to);
+            }
+            (_, Some(failure)) if operation.kind == Kind::Upgrade => {
+                let spec = operation.to;
+                self.failed = Some(FailedUpgrade { spec, failure });
+            }
+            _ => {}
+        }
+    }
+
+    /// Drops an operation that has changed nothing yet. Returns whether there
+    /// was one.
+    pub fn drop_preparing(&mut self) -> bool {
+        let preparing = |operation: &mut Operation| operation.is_preparing();
+        self.operation.take_if(preparing).is_some()
+    }
+
+    /// Has what failed tried again, or an operation that is halted go on.
+    /// Returns whether there was either.
+    pub fn retry(&mut self, now: &str) -> bool {
+        let resumed = self
+            .operation
+            .as_mut()
+            .is_some_and(|operation| operation.resume(now));
+        resumed || self.failed.take().is_some()
+    }
+
+    /// Ends a halted operation as it is, so that another one, which a person
+    /// asked for, can begin. Returns whether it was halted.
+    pub fn abandon_halted(&mut self, now: &str) -> bool {
+        let halted = |operation: &mut Operation| operation.phase == Step::Halted;
+        let Some(mut operation) = self.operation.take_if(halted) else {
+            return false;
+        };
+        operation.ended = Some(now.to_owned());
+        self.history.push(operation.status());
+        true
     }
 }
 
@@ -145,10 +284,25 @@ pub struct Started {
     pub i360: bool,
 }
 
-/// The ports that a managed unit file names: its tenant, service, slot and
-/// port. `None` if the file is not a managed unit.
+/// What a managed unit file says of its tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// The tenant.
+    pub tenant: TenantName,
+    /// The service that the unit runs.
+    pub service: ObjectName,
+    /// The tenant's slot in the port range; absent if its ports are fixed.
+    pub slot: Option<u16>,
+    /// The service's port.
+    pub port: u16,
+    /// The version that the unit runs; absent in units of earlier operators.
+    pub version: Option<Version>,
+}
+
+/// Reads what a managed unit file says of its tenant. `None` if the file is
+/// not a managed unit.
 #[must_use]
-pub fn recover(unit_file: &[u8]) -> Option<(TenantName, ObjectName, Option<u16>, u16)> {
+pub fn recover(unit_file: &[u8]) -> Option<Recovered> {
     let Some(Owner::Tenant(owner)) = Owner::of(unit_file) else {
         return None;
     };
@@ -166,10 +320,13 @@ pub fn recover(unit_file: &[u8]) -> Option<(TenantName, ObjectName, Option<u16>,
         Some(slot) => Some(slot.parse().ok()?),
         None => None,
     };
-    Some((
+    Some(Recovered {
         tenant,
-        fields.get("Service")?.parse().ok()?,
+        service: fields.get("Service")?.parse().ok()?,
         slot,
-        fields.get("Port")?.parse().ok()?,
-    ))
+        port: fields.get("Port")?.parse().ok()?,
+        version: fields
+            .get("Version")
+            .and_then(|version| version.parse().ok()),
+    })
 }

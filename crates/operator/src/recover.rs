@@ -24,10 +24,10 @@ pub fn ports(units: &Path) -> std::io::Result<BTreeMap<TenantName, Ports>> {
         let Ok(content) = FileCache::content(&path) else {
             continue;
         };
-        if let Some((tenant, service, slot, port)) = recover(&content) {
-            let ports = out.entry(tenant).or_default();
-            ports.slot = ports.slot.or(slot);
-            ports.by_service.insert(service, port);
+        if let Some(unit) = recover(&content) {
+            let ports = out.entry(unit.tenant).or_default();
+            ports.slot = ports.slot.or(unit.slot);
+            ports.by_service.insert(unit.service, unit.port);
         }
     }
     Ok(out)

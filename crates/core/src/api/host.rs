@@ -4,9 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ApiVersion, DeletionPolicy, DriftPolicy, Kind, Object, ObjectMeta, PortNumber, Resources,
+    ApiVersion, BackupPolicy, DeletionPolicy, DriftPolicy, Kind, Object, ObjectMeta, PortNumber,
+    Resources,
 };
-use crate::types::{GroupName, HostPath, HttpUrl, UnitName};
+use crate::types::{BucketName, GroupName, HostPath, HttpUrl, ObjectName, UnitName};
 
 /// The machine: its folders, port range, nginx, shared services and defaults.
 /// The operator reads one, by default from `/etc/cb/host.yaml`, when it starts.
@@ -62,6 +63,12 @@ pub struct HostSpec {
     pub prune: Prune,
     /// The operator's API.
     pub api: Api,
+    /// Upgrades, backups and restores.
+    pub operations: Operations,
+    /// Copies of backups.
+    pub backups: Backups,
+    /// The shared release folders.
+    pub releases: Releases,
     /// Full passes over everything, in case an event was lost.
     pub resync: Resync,
 }
@@ -197,6 +204,98 @@ pub struct Defaults {
     pub drift_policy: DriftPolicy,
     /// What to do with the data of a deleted tenant. Default `Retain`.
     pub deletion_policy: DeletionPolicy,
+    /// When tenants' databases are backed up and how long backups are kept.
+    pub backup: BackupPolicy,
+}
+
+/// Upgrades, backups and restores.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Operations {
+    /// How many tenants may be upgraded, backed up or restored at once.
+    /// Default 2.
+    #[schemars(range(min = 1, max = 1000))]
+    pub parallelism: u16,
+    /// How long an upgraded tenant's services must stay healthy, and answer
+    /// with the new version, before the upgrade counts as done, in seconds.
+    /// Default 5.
+    #[schemars(range(max = 3600))]
+    pub settle_seconds: u32,
+}
+
+impl Default for Operations {
+    fn default() -> Self {
+        Self {
+            parallelism: 2,
+            settle_seconds: 5,
+        }
+    }
+}
+
+/// Copies of backups.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Backups {
+    /// Where each backup is also copied to. Default: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offsite: Option<Offsite>,
+}
+
+/// Where backups are copied to: exactly one of the fields.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Offsite {
+    /// A folder, for example a mount of another machine's disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<HostPath>,
+    /// A bucket of an S3-compatible object store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3>,
+}
+
+/// A bucket of an S3-compatible object store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct S3 {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// What object names begin with. Default: the Host's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<ObjectName>,
+    /// The region. Default `us-east-1`.
+    #[serde(default = "default_region")]
+    pub region: ObjectName,
+    /// The server's URL. Default: Amazon's for the region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<HttpUrl>,
+    /// A file that root alone can read with two lines: the access key's id and
+    /// its secret.
+    pub credentials_file: HostPath,
+    /// The certificates that sign the server's, in PEM form. Default: the
+    /// well-known ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<HostPath>,
+}
+
+fn default_region() -> ObjectName {
+    "us-east-1".parse().expect("a valid constant")
+}
+
+/// The shared release folders.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Releases {
+    /// How many unused releases of each Application are kept, the newest
+    /// first. One that a tenant runs, is to run or may go back to is never
+    /// removed. Default 3.
+    #[schemars(range(max = 1000))]
+    pub keep: u16,
+}
+
+impl Default for Releases {
+    fn default() -> Self {
+        Self { keep: 3 }
+    }
 }
 
 /// When tenants whose manifests are gone are removed.

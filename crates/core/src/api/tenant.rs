@@ -104,6 +104,26 @@ pub struct TenantSpec {
     pub placement: Placement,
 }
 
+impl TenantSpec {
+    /// Whether both run the same release.
+    #[must_use]
+    pub fn is_same_release(&self, other: &TenantSpec) -> bool {
+        self.application == other.application && self.version == other.version
+    }
+
+    /// This spec, with all that says how the operator treats the tenant, and
+    /// not what the tenant is, taken from `other`.
+    #[must_use]
+    pub fn with_policies_of(mut self, other: &TenantSpec) -> TenantSpec {
+        self.suspend = other.suspend;
+        self.drift_policy = other.drift_policy;
+        self.deletion_policy = other.deletion_policy;
+        self.database.backup = other.database.backup.clone();
+        self.placement = other.placement.clone();
+        self
+    }
+}
+
 /// Certificate and key files on the host, in PEM form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -168,6 +188,49 @@ pub struct DatabaseSpec {
     /// read-only into the tenant's services. Default `false`.
     #[serde(default)]
     pub i360: bool,
+    /// When the database is backed up and how long backups are kept. Unset
+    /// fields take the Host's `defaults.backup`.
+    #[serde(default, skip_serializing_if = "BackupPolicy::is_default")]
+    pub backup: BackupPolicy,
+}
+
+/// When a database is backed up and how long backups are kept. A backup needs
+/// the services stopped for a moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct BackupPolicy {
+    /// Hours between scheduled backups. Default: none is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 8760))]
+    pub every_hours: Option<u32>,
+    /// How many backups are kept. Default 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub keep_count: Option<u32>,
+    /// For how many days backups are kept; the newest good one stays however
+    /// old it is. Default: without a limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 36500))]
+    pub keep_days: Option<u32>,
+}
+
+impl BackupPolicy {
+    /// How many backups are kept if nothing says so.
+    pub const KEEP_COUNT: u32 = 10;
+
+    fn is_default(&self) -> bool {
+        self == &Self::default()
+    }
+
+    /// This policy, with unset fields taken from `defaults`.
+    #[must_use]
+    pub fn or(&self, defaults: &BackupPolicy) -> BackupPolicy {
+        BackupPolicy {
+            every_hours: self.every_hours.or(defaults.every_hours),
+            keep_count: self.keep_count.or(defaults.keep_count),
+            keep_days: self.keep_days.or(defaults.keep_days),
+        }
+    }
 }
 
 impl DatabaseSpec {
@@ -259,9 +322,12 @@ pub struct TenantStatus {
     /// The release folder that the services run from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
-    /// The database's schema version, by the health answer.
+    /// The database's schema version, by what the Application declares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_version: Option<i64>,
+    /// The upgrade, backup or restore that is under way, or else the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<OperationStatus>,
     /// The port of each service.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<String, u16>,
@@ -283,6 +349,59 @@ impl TenantStatus {
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
         self.conditions.iter().find(|c| c.kind == kind)
     }
+}
+
+/// An upgrade, backup or restore of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationStatus {
+    /// Its identifier, unique for the tenant.
+    pub id: String,
+    /// `Upgrade`, `Backup` or `Restore`.
+    pub kind: String,
+    /// `Running`, `RollingBack`, `Succeeded`, `Failed` (it ended as it began)
+    /// or `Halted` (it needs a person).
+    pub state: String,
+    /// The version before; absent if the tenant had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_version: Option<String>,
+    /// The version after.
+    pub to_version: String,
+    /// The phases so far, in order.
+    pub phases: Vec<PhaseStatus>,
+    /// When it began (RFC 3339, UTC).
+    pub started: String,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// The backup that it made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
+    /// Why it failed: a CamelCase word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Why it failed, what was kept and what a person can do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The last lines that the failed step wrote.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
+}
+
+/// One phase of an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PhaseStatus {
+    /// The phase, for example `Migrating`.
+    pub name: String,
+    /// When it began (RFC 3339, UTC).
+    pub started: String,
+    /// When it ended; absent while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// `Done` or `Failed`; absent while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
 }
 
 /// What the operator saw of one service.

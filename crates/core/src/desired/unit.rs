@@ -84,8 +84,8 @@ pub(super) fn text(inputs: Inputs<'_>, service: &Service, port: u16, release: &R
     let _ = write!(
         w,
         "\n[Install]\nWantedBy=multi-user.target\n\n\
-         [X-CampaignBrain]\nTenant={name}\nService={}\nPort={port}\n",
-        service.name
+         [X-CampaignBrain]\nTenant={name}\nService={}\nPort={port}\nVersion={}\n",
+        service.name, release.version
     );
     if let Some(slot) = ports.slot {
         let _ = writeln!(w, "Slot={slot}");

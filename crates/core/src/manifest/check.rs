@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{AnyObject, Finding};
-use crate::api::{Application, Host, Object, PortRange, Tenant};
+use crate::api::{Application, DatabaseHooks, Host, Object, PortRange, Tenant};
 use crate::desired::OPERATOR_VARIABLES;
 use crate::types::{check_label_key, check_label_value};
 use crate::yaml::Path;
@@ -105,10 +105,15 @@ pub fn application(of: &Application) -> Vec<Finding> {
     let names = of.spec.versions.iter().map(|version| version.name.as_str());
     unique(names, &mut out, |n| versions.index(n).key("name"));
     for (n, version) in of.spec.versions.iter().enumerate() {
-        let message = match (&version.folder, &version.archive) {
-            (None, None) => "a version needs a source: `folder` or `archive`",
-            (Some(_), Some(_)) => "a version has one source: `folder` or `archive`, not both",
-            _ => continue,
+        let sources = [
+            version.folder.is_some(),
+            version.archive.is_some(),
+            version.git.is_some(),
+        ];
+        let message = match sources.iter().filter(|given| **given).count() {
+            0 => "a version needs a source: `folder`, `archive` or `git`",
+            1 => continue,
+            _ => "a version has one source: `folder`, `archive` or `git`, not several",
         };
         out.push(Finding::new(versions.index(n), message));
     }
@@ -155,7 +160,26 @@ pub fn application(of: &Application) -> Vec<Finding> {
         let hint = "write a file name without `/` that does not end with `.wal` (for example tenant.duckdb)";
         out.push(Finding::new(spec.key("databaseFile"), message).hint(hint));
     }
+    out.extend(database_hooks(&of.spec.database, &spec.key("database")));
     out
+}
+
+fn database_hooks(of: &DatabaseHooks, at: &Path) -> Option<Finding> {
+    let one = |given: &[bool]| given.iter().filter(|given| **given).count() == 1;
+    if let Some(migrations) = &of.migrations
+        && !one(&[migrations.folder.is_some(), migrations.command.is_some()])
+    {
+        let message = "migrations are either a `folder` of SQL files or a `command`";
+        return Some(Finding::new(at.key("migrations"), message));
+    }
+    let source = of.schema_version.as_ref()?;
+    let given = [
+        source.table.is_some(),
+        source.command.is_some(),
+        source.health,
+    ];
+    let message = "the schema version is read in one way: `table`, `command` or `health: true`";
+    (!one(&given)).then(|| Finding::new(at.key("schemaVersion"), message))
 }
 
 /// Checks a Host by itself.
@@ -178,6 +202,13 @@ pub fn host(of: &Host) -> Vec<Finding> {
             (65535 - u32::from(base.0)) / u32::from((*stride).max(1))
         );
         out.push(Finding::new(Path::from(["spec", "ports"]), message).hint(hint));
+    }
+    if let Some(offsite) = &of.spec.backups.offsite
+        && offsite.folder.is_some() == offsite.s3.is_some()
+    {
+        let message = "copies go to one place: a `folder` or `s3`";
+        let at = Path::from(["spec", "backups", "offsite"]);
+        out.push(Finding::new(at, message));
     }
     out
 }

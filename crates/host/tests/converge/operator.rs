@@ -8,7 +8,7 @@ use cb_core::desired::{Desired, Inputs};
 use cb_core::observed::{Observed, Scope};
 use cb_core::plan::{Action, Plan, converge, remove};
 use cb_core::ports::{Taken, assign};
-use cb_core::record::{Phase, Ports, Record, Started, recover};
+use cb_core::record::{Phase, Ports, Record, Recovered, Started, recover};
 use cb_host::Host;
 use cb_host::memory::MemoryHost;
 use futures::FutureExt as _;
@@ -134,7 +134,13 @@ impl World {
             for unit in &observed.owned_units {
                 let path = cb_core::layout::Layout::new(&wanted.host.spec).unit_file(unit);
                 let text = self.host.content(&path).unwrap_or_default();
-                if let Some((_, service, slot, port)) = recover(text.as_bytes()) {
+                if let Some(Recovered {
+                    service,
+                    slot,
+                    port,
+                    ..
+                }) = recover(text.as_bytes())
+                {
                     current.slot = current.slot.or(slot);
                     current.by_service.insert(service, port);
                 }

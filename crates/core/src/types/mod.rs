@@ -94,6 +94,10 @@ macro_rules! string_type {
     };
 }
 
+mod source;
+
+pub use source::{BackupId, BucketName, CommitId, GitUrl, TableName};
+
 /// The longest tenant name. A Linux user name has at most 31 characters and
 /// the tenant's user is `cb-NAME`.
 pub const MAX_TENANT_NAME: usize = 28;
@@ -209,6 +213,11 @@ pub(crate) fn check_scalar(name: &str, text: &str) -> Option<Result<(), InvalidV
         "Cpu" => check_cpu(text),
         "UnitName" => check_unit_name(text),
         "GroupName" => check_group_name(text),
+        "GitUrl" => source::check_git_url(text),
+        "CommitId" => source::check_commit(text),
+        "TableName" => source::check_table(text),
+        "BucketName" => source::check_bucket(text),
+        "BackupId" => source::check_backup_id(text),
         _ => return None,
     };
     Some(checked.map_err(InvalidValue))

@@ -1,0 +1,214 @@
+//! Backups: what is known of one, and which are due to go.
+//!
+//! A backup is a folder of the tenant's name and the backup's identifier in
+//! the Host's folder of backups. [`Backup`] is the `backup.yaml` in it, which
+//! is written last: a folder that has one is whole.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::api::{BackupPolicy, TenantSpec};
+use crate::types::{BackupId, ObjectName, TenantName, Version};
+
+/// What is known of a backup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backup {
+    /// Its identifier, unique for the tenant.
+    pub id: BackupId,
+    /// The tenant.
+    pub tenant: TenantName,
+    /// Why it was made.
+    pub cause: BackupCause,
+    /// When the copy was made (RFC 3339, UTC).
+    pub created: String,
+    /// The Application that the tenant ran.
+    pub application: ObjectName,
+    /// The version that the tenant ran.
+    pub version: Version,
+    /// The database's schema version, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<i64>,
+    /// The version of DuckDB's storage format, as the file's header has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_version: Option<u64>,
+    /// The spec that the tenant ran with. It holds no secret: those are in the
+    /// copy of the `.env`.
+    pub spec: TenantSpec,
+    /// The database and its log, and the `.env`.
+    pub files: Vec<BackupFile>,
+    /// Whether the copy was opened and its content was equal to the source's.
+    /// Without, it is a plain copy of files that could not be opened.
+    pub verified: bool,
+    /// The digest of the database's content, see `cb-duckdb digest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+/// A file of a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupFile {
+    /// Its name in the backup's folder.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256, 64 hexadecimal digits.
+    pub sha256: String,
+}
+
+/// Why a backup was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BackupCause {
+    /// Before an upgrade.
+    Upgrade,
+    /// Before a restore: what the restore replaced.
+    Restore,
+    /// By the tenant's policy.
+    Schedule,
+    /// A person asked for it.
+    Request,
+}
+
+impl Backup {
+    /// The name of the database in a backup's folder.
+    pub const DATABASE: &'static str = "database.duckdb";
+    /// The name of the `.env` in a backup's folder.
+    pub const ENV: &'static str = "env";
+    /// The name of the description in a backup's folder.
+    pub const DESCRIPTION: &'static str = "backup.yaml";
+
+    /// The size of all its files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// The identifier of a backup that the tenant's operation of this number
+    /// makes.
+    #[must_use]
+    pub fn new_id(now: Timestamp, number: u64) -> BackupId {
+        let id = format!("{}-{number}", now.strftime("%Y%m%dt%H%M%Sz"));
+        id.parse().expect("digits, letters and `-`")
+    }
+}
+
+/// The backups that are not to be kept by the policy. `kept` are never among
+/// them (an operation refers to them), and neither is the newest verified one:
+/// it may be the only good one.
+#[must_use]
+pub fn expired(
+    backups: &[Backup],
+    policy: &BackupPolicy,
+    kept: &BTreeSet<BackupId>,
+    now: Timestamp,
+) -> Vec<BackupId> {
+    let mut newest_first: Vec<&Backup> = backups.iter().collect();
+    newest_first.sort_by(|a, b| (&b.created, &b.id).cmp(&(&a.created, &a.id)));
+    let good = newest_first.iter().find(|backup| backup.verified);
+    let good = good.map(|backup| &backup.id);
+    let count = policy.keep_count.unwrap_or(BackupPolicy::KEEP_COUNT);
+    let oldest = policy.keep_days.map(|days| {
+        let span = SignedDuration::from_hours(24 * i64::from(days));
+        now.checked_sub(span).unwrap_or(Timestamp::MIN)
+    });
+    let too_old = |backup: &Backup| {
+        let created = backup.created.parse::<Timestamp>();
+        // A time that cannot be read does not make a backup old.
+        oldest.is_some_and(|oldest| created.is_ok_and(|created| created < oldest))
+    };
+    newest_first
+        .iter()
+        .enumerate()
+        .filter(|(place, backup)| *place >= count as usize || too_old(backup))
+        .map(|(_, backup)| &backup.id)
+        .filter(|id| Some(*id) != good && !kept.contains(*id))
+        .cloned()
+        .collect()
+}
+
+/// When the next scheduled backup is due: `None` if none is scheduled. `last`
+/// is when the last one was made or tried, `since` when the tenant began.
+#[must_use]
+pub fn next_due(
+    policy: &BackupPolicy,
+    last: Option<Timestamp>,
+    since: Timestamp,
+) -> Option<Timestamp> {
+    let every = SignedDuration::from_hours(i64::from(policy.every_hours?));
+    last.unwrap_or(since).checked_add(every).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backup(id: &str, day: u32, verified: bool) -> Backup {
+        Backup {
+            id: id.parse().unwrap(),
+            tenant: "ky04".parse().unwrap(),
+            cause: BackupCause::Schedule,
+            created: format!("2026-11-{day:02}T00:00:00Z"),
+            application: "cbapp".parse().unwrap(),
+            version: "v1".parse().unwrap(),
+            schema_version: Some(1),
+            storage_version: None,
+            spec: serde_yaml::from_str("{application: cbapp, version: v1}").unwrap(),
+            files: Vec::new(),
+            verified,
+            digest: None,
+        }
+    }
+
+    fn gone(policy: &str, backups: &[Backup], kept: &[&str]) -> Vec<String> {
+        let policy = serde_yaml::from_str(policy).unwrap();
+        let kept = kept.iter().map(|id| id.parse().unwrap()).collect();
+        let now = "2026-11-30T00:00:00Z".parse().unwrap();
+        let gone = expired(backups, &policy, &kept, now);
+        gone.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_oldest_go_by_count_and_by_age() {
+        let all = [1, 10, 20, 29].map(|day| backup(&format!("b{day}"), day, true));
+        assert_eq!(gone("{keepCount: 2}", &all, &[]), ["b10", "b1"]);
+        assert_eq!(gone("{keepDays: 15}", &all, &[]), ["b10", "b1"]);
+        assert_eq!(gone("{}", &all, &[]), [""; 0]);
+    }
+
+    /// Law 5: however the policy is, the only good backup stays.
+    #[test]
+    fn the_newest_good_one_and_those_in_use_stay() {
+        let all = [
+            backup("old", 1, true),
+            backup("good", 2, true),
+            backup("bad", 29, false),
+        ];
+        assert_eq!(gone("{keepCount: 1}", &all, &[]), ["old"]);
+        assert_eq!(gone("{keepDays: 1, keepCount: 1}", &all, &["old"]), [""; 0]);
+    }
+
+    #[test]
+    fn identifiers_sort_by_time_and_are_never_given_twice() {
+        let now = "2026-11-24T21:30:00Z".parse().unwrap();
+        let first = Backup::new_id(now, 1);
+        let second = Backup::new_id(now, 2);
+        assert_eq!(first.as_str(), "20261124t213000z-1");
+        assert!(first < second);
+    }
+
+    #[test]
+    fn the_next_one_is_due_after_the_last_that_was_tried() {
+        let policy = serde_yaml::from_str("{everyHours: 24}").unwrap();
+        let day = |day: u32| {
+            format!("2026-11-{day:02}T00:00:00Z")
+                .parse::<Timestamp>()
+                .unwrap()
+        };
+        assert_eq!(next_due(&policy, None, day(1)), Some(day(2)));
+        assert_eq!(next_due(&policy, Some(day(5)), day(1)), Some(day(6)));
+        assert_eq!(next_due(&BackupPolicy::default(), None, day(1)), None);
+    }
+}
