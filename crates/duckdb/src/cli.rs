@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
-use crate::backup;
+use crate::backup::{self, Read};
 use crate::commands::{self, Context};
 use crate::error::{Code, Error};
 use crate::limits::Watch;
@@ -120,6 +120,12 @@ enum Command {
         file: PathBuf,
         /// The new backup.
         to: PathBuf,
+        /// Read every row of the copy before it gets its name.
+        #[arg(long)]
+        verify: bool,
+        /// The table that records migrations, to say the schema version too.
+        #[arg(long, requires = "verify")]
+        table: Option<String>,
     },
     /// Read a whole backup and compare it.
     Verify {
@@ -159,7 +165,7 @@ pub fn run() -> ExitCode {
 
 fn execute(Arguments { shared, command }: Arguments) -> Result<Value, Error> {
     let file = command.file();
-    let path = std::path::absolute(file).map_err(|source| Error::io("finding", file, source))?;
+    let path = absolute(file)?;
     let watch = Watch::start(path.clone(), shared.timeout);
     let context = Context {
         limits: Limits {
@@ -198,9 +204,12 @@ fn dispatch(command: Command, path: &Path, context: &Context) -> Result<Value, E
         }
         Command::CheckMigrations { at, .. } => migrate::check(path, at),
         Command::Checkpoint { table, .. } => commands::checkpoint(path, table.as_deref(), context),
-        Command::Backup { to, .. } => {
-            let to = std::path::absolute(&to).map_err(|e| Error::io("finding", &to, e))?;
-            backup::backup(path, &to, context)
+        Command::Backup {
+            to, verify, table, ..
+        } => {
+            let to = absolute(&to)?;
+            let read = verify.then_some(Read { table });
+            backup::backup(path, &to, read.as_ref(), context)
         }
         Command::Verify {
             against,
@@ -233,6 +242,10 @@ impl Command {
             | Command::Digest { file } => file,
         }
     }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(|source| Error::io("finding", path, source))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

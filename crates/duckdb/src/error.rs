@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::files::{SIDECARS, beside};
 use crate::migrations::Refused;
 
 /// The exit codes, which are the interface to the operator.
@@ -182,6 +183,26 @@ impl Error {
                 source,
             }
         }
+    }
+
+    /// The same error about the database at `to`, if it is one about that at
+    /// `from` or its log.
+    pub(crate) fn moved(mut self, from: &Path, to: &Path) -> Error {
+        if let Error::NotADatabase { path, .. }
+        | Error::Damaged { path, .. }
+        | Error::Wal { wal: path, .. }
+        | Error::OutOfMemory { path, .. }
+        | Error::Query { path, .. } = &mut self
+        {
+            let renamed = std::iter::once("")
+                .chain(SIDECARS)
+                .find(|suffix| *path == beside(from, suffix))
+                .map(|suffix| beside(to, suffix));
+            if let Some(renamed) = renamed {
+                *path = renamed;
+            }
+        }
+        self
     }
 
     pub(crate) fn code(&self) -> Code {

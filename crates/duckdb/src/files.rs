@@ -1,5 +1,4 @@
-//! Files: what lies beside a database, locks, hashes, and copies that are
-//! whole or not there.
+//! Files: what lies beside a database, locks and hashes.
 //!
 //! DuckDB guards a database with POSIX record locks, which a process loses
 //! when it closes any descriptor of the file. So nothing here is called for a
@@ -7,13 +6,11 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{
-    CWD, FlockOperation, OFlags, RenameFlags, fcntl_lock, ioctl_ficlone, renameat_with,
-};
+use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -97,9 +94,13 @@ pub(crate) fn open(path: &Path) -> Result<File, Error> {
 
 /// Size and SHA-256 of the file at `path`.
 pub(crate) fn report(path: &Path, watch: &Watch) -> Result<FileReport, Error> {
-    let file = open(path)?;
+    report_open(&open(path)?, path, watch)
+}
+
+/// Size and SHA-256 of an open file, which is called `path`.
+pub(crate) fn report_open(file: &File, path: &Path, watch: &Watch) -> Result<FileReport, Error> {
     let mut hash = Sha256::new();
-    let bytes = each_chunk(&file, path, watch, |chunk| {
+    let bytes = each_chunk(file, path, watch, |chunk| {
         hash.update(chunk);
         Ok(())
     })?;
@@ -115,68 +116,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A copy that is being made under a name of its own; removed unless placed.
-pub(crate) struct Part {
-    path: PathBuf,
-    placed: bool,
-}
-
-impl Part {
-    /// Copies the open file `from` beside `to`: by reflink where the file
-    /// system can, else byte by byte. Synced when this returns.
-    pub(crate) fn copy(from: &File, to: &Path, watch: &Watch) -> Result<(Part, bool), Error> {
-        let part = Part {
-            path: beside(to, &format!(".part-{}", std::process::id())),
-            placed: false,
-        };
-        let path = &part.path;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|source| Error::io("creating", path, source))?;
-        let reflink = ioctl_ficlone(&file, from).is_ok();
-        if !reflink {
-            each_chunk(from, to, watch, |chunk| {
-                file.write_all(chunk)
-                    .map_err(|source| Error::io("writing", path, source))
-            })?;
-        }
-        file.sync_all()
-            .map_err(|source| Error::io("writing", path, source))?;
-        Ok((part, reflink))
-    }
-
-    /// Size and SHA-256 of the copy.
-    pub(crate) fn report(&self, watch: &Watch) -> Result<FileReport, Error> {
-        report(&self.path, watch)
-    }
-
-    /// Gives the copy its name, which must be free.
-    pub(crate) fn place(mut self, to: &Path) -> Result<(), Error> {
-        renameat_with(CWD, &self.path, CWD, to, RenameFlags::NOREPLACE).map_err(
-            |error| match error {
-                rustix::io::Errno::EXIST => Error::Exists {
-                    path: to.to_owned(),
-                },
-                other => Error::io("placing", to, other.into()),
-            },
-        )?;
-        self.placed = true;
-        sync_folder(to)
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        if !self.placed {
-            // It is nobody's file yet; a later run does not mind if it stays.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
 /// Syncs the folder that `path` is in, so that its name outlives a power cut.
 pub(crate) fn sync_folder(path: &Path) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(Path::new("/"));
@@ -185,8 +124,10 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), Error> {
         .map_err(|source| Error::io("syncing", folder, source))
 }
 
-fn each_chunk(
-    mut file: &File,
+/// Gives `take` every byte of `file`, from its begin, wherever it was read up to.
+/// How many they were.
+pub(crate) fn each_chunk(
+    file: &File,
     path: &Path,
     watch: &Watch,
     mut take: impl FnMut(&[u8]) -> Result<(), Error>,
@@ -195,7 +136,7 @@ fn each_chunk(
     let mut total = 0;
     loop {
         watch.check()?;
-        match file.read(&mut buffer) {
+        match file.read_at(&mut buffer, total) {
             Ok(0) => return Ok(total),
             Ok(read) => {
                 take(&buffer[..read])?;

@@ -20,7 +20,7 @@
 //! | `migrate` | `from to dryRun migrations[{version name file sha256}] adoptedChecksums checkpointed checkpointError` |
 //! | `check-migrations` | `folder migrations[{version name file sha256}] top`, with `--at` also `at pending[file]` |
 //! | `checkpoint` | `file bytesBefore walBytesBefore bytes walBytes`, with `--table` also `schemaVersion`, `null` without the table |
-//! | `backup` | `file backup{file bytes sha256} sidecars[{file bytes sha256}] reflink header` |
+//! | `backup` | `file backup{file bytes sha256} sidecars[{file bytes sha256}] walBytes reflink header`, with `--verify` also `content`, with `--table` also `schemaVersion` |
 //! | `verify` | `backup{file bytes sha256} content comparedWith` |
 //! | `digest` | `file content{digest definitions rows tables[{schema name rows digest}]}` |
 //! | any failure | `error{kind message detail hint applied transactionLimit}` |
@@ -35,6 +35,7 @@
 mod backup;
 mod cli;
 mod commands;
+mod copy;
 mod digest;
 pub mod error;
 mod files;
@@ -44,7 +45,6 @@ mod migrate;
 mod migrations;
 mod open;
 mod progress;
-mod scratch;
 mod statements;
 mod verify;
 mod wal;

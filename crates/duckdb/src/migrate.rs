@@ -342,7 +342,7 @@ fn has_table(connection: &Connection, table: &str) -> duckdb::Result<bool> {
 }
 
 /// The table's name goes into SQL as it is.
-fn check_name(table: &str) -> Result<(), Error> {
+pub(crate) fn check_name(table: &str) -> Result<(), Error> {
     let plain = |letter: char| letter.is_ascii_lowercase() || letter == '_';
     let is_plain = table.starts_with(plain)
         && table.len() <= 63

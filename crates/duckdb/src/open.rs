@@ -11,11 +11,11 @@ use std::path::Path;
 
 use duckdb::{AccessMode, Config, Connection};
 
+use crate::copy::Copy;
 use crate::error::{Error, is_damage, is_no_space, is_out_of_memory};
 use crate::files;
 use crate::header;
 use crate::limits::Watch;
-use crate::scratch::Scratch;
 use crate::wal;
 
 /// How a database is opened.
@@ -39,7 +39,7 @@ pub(crate) struct Limits {
 pub(crate) struct Database {
     connection: Connection,
     /// Where the copy is, if this is one; removed after the connection is.
-    _scratch: Option<Scratch>,
+    _copy: Option<Copy>,
 }
 
 impl Database {
@@ -88,7 +88,7 @@ pub(crate) fn open(
     }
     Ok(Database {
         connection: connect(path, access, limits, watch)?,
-        _scratch: None,
+        _copy: None,
     })
 }
 
@@ -97,23 +97,22 @@ fn read(path: &Path, limits: &Limits, watch: &Watch) -> Result<Database, Error> 
     match connect(path, Access::ReadOnly, limits, watch) {
         Ok(connection) => Ok(Database {
             connection,
-            _scratch: None,
+            _copy: None,
         }),
         Err(Error::Wal { detail, .. }) if detail.contains("Could not write file") => {
-            let scratch = Scratch::copy(path, watch)?;
-            let connection =
-                connect(&scratch.path(path), Access::Copy, limits, watch).map_err(|error| {
-                    match error {
-                        Error::Wal { detail, .. } => Error::Wal {
-                            wal: files::beside(path, ".wal"),
-                            detail,
-                        },
-                        other => other,
-                    }
-                })?;
+            let copy = Copy::for_reading(path, watch)?;
+            let connection = connect(&copy.path(), Access::Copy, limits, watch).map_err(
+                |error| match error {
+                    Error::Wal { detail, .. } => Error::Wal {
+                        wal: files::beside(path, ".wal"),
+                        detail,
+                    },
+                    other => other,
+                },
+            )?;
             Ok(Database {
                 connection,
-                _scratch: Some(scratch),
+                _copy: Some(copy),
             })
         }
         Err(error) => Err(error),

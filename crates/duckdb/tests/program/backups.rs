@@ -55,6 +55,119 @@ fn a_backup_has_the_log_and_is_equal() {
     assert_eq!(world.bytes().len(), files.len() - 1);
 }
 
+/// Law 5: what is found in the copy is what is in the source, with its log,
+/// whatever DuckDB needs to read that.
+#[test]
+fn a_backup_is_verified_in_the_same_run() {
+    let world = World::new();
+    database(&world);
+    world.sql(
+        "t.duckdb",
+        "CREATE INDEX i ON t (range); CREATE VIEW v AS FROM t.main.t; CREATE SEQUENCE s;
+         CREATE TABLE d (x INT DEFAULT nextval('s')); INSERT INTO d DEFAULT VALUES;
+         CREATE TABLE schema_migrations (version BIGINT, name VARCHAR, applied_at TIMESTAMP);
+         INSERT INTO schema_migrations VALUES (3, 'x', NULL)",
+    );
+    let before = world.bytes();
+    let digest = world.digest("t.duckdb");
+    let done = world.ok("backup t.duckdb copy.duckdb --verify --table schema_migrations");
+    assert_eq!(done["content"]["digest"], digest.as_str());
+    assert_eq!(done["content"]["rows"], 5003);
+    assert_eq!(done["schemaVersion"], 3);
+    assert_eq!(done["header"]["duckdbVersion"], "v1.5.6");
+    assert_eq!(done["walBytes"], before[1].1.len());
+    for name in ["t.duckdb", "t.duckdb.wal"] {
+        let copy = fs::read(world.path(&name.replace("t.", "copy."))).unwrap();
+        assert!(copy == fs::read(world.path(name)).unwrap(), "{name}");
+    }
+    let names: Vec<_> = fs::read_dir(world.path("")).unwrap().collect();
+    assert_eq!(names.len(), 4, "no scratch folder is left: {names:?}");
+
+    let done = world.ok("backup t.duckdb other.duckdb --verify --table none");
+    assert!(done["schemaVersion"].is_null(), "{done}");
+    world.ok("verify other.duckdb --against t.duckdb");
+    let run = world
+        .command("cb-duckdb")
+        .args(["backup", "a", "b", "--table", "x"])
+        .output();
+    assert_eq!(
+        run.unwrap().status.code(),
+        Some(2),
+        "nothing says a version unread"
+    );
+}
+
+/// A source that is damaged is not called a bad copy, and gives no backup.
+#[test]
+fn a_backup_of_what_is_damaged_is_refused_when_it_is_verified() {
+    let world = World::new();
+    world.sql(
+        "t.duckdb",
+        "CREATE TABLE t AS SELECT i, md5(i::VARCHAR) AS m FROM range(200000) r(i)",
+    );
+    world.ok("checkpoint t.duckdb");
+    let good = fs::read(world.path("t.duckdb")).unwrap();
+    drop(world.hold("t.duckdb", "CREATE TABLE u AS FROM range(500)"));
+    let log = fs::read(world.path("t.duckdb.wal")).unwrap();
+
+    let flipped = |content: &[u8]| {
+        let mut content = content.to_owned();
+        let middle = content.len() / 2;
+        content[middle] ^= 1;
+        content
+    };
+    for (database, log, code, name) in [
+        (flipped(&good), log.clone(), 4, "t.duckdb is damaged"),
+        (
+            good.clone(),
+            flipped(&log),
+            5,
+            "t.duckdb.wal does not replay",
+        ),
+    ] {
+        world.write("t.duckdb", database);
+        world.write("t.duckdb.wal", log);
+        let before = world.bytes();
+        let error = world.fails("backup t.duckdb copy.duckdb --verify", code);
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(name), "{message}");
+        assert!(!message.contains("scratch"), "{message}");
+        assert!(world.bytes() == before, "nothing was made");
+        // For a copy of what is there, whatever it is.
+        world.ok("backup t.duckdb copy.duckdb");
+        world.remove("copy.duckdb");
+    }
+}
+
+/// Law 5: killed at any moment, a backup is whole or has no name.
+#[test]
+fn a_backup_killed_at_any_moment_is_whole_or_not_there() {
+    let world = World::new();
+    world.sql(
+        "t.duckdb",
+        "CREATE TABLE t AS SELECT i, md5(i::VARCHAR) AS m FROM range(150000) r(i)",
+    );
+    world.ok("checkpoint t.duckdb");
+    let before = world.bytes();
+    let command = "backup t.duckdb copy.duckdb --verify";
+    let whole = world.time(command);
+    world.remove("copy.duckdb");
+    let rounds = 20;
+    for round in 0..rounds {
+        world.kill_at(command, whole.mul_f64(1.1) * round / rounds);
+        if !world.path("copy.duckdb").exists() {
+            assert!(world.bytes() == before, "round {round}");
+            world.ok(command);
+        }
+        let copy = fs::read(world.path("copy.duckdb")).unwrap();
+        assert!(copy == before[0].1, "round {round}");
+        world.remove("copy.duckdb");
+    }
+    world.ok(command);
+    let names: Vec<_> = fs::read_dir(world.path("")).unwrap().collect();
+    assert_eq!(names.len(), 2, "what was left is taken away: {names:?}");
+}
+
 #[test]
 fn verify_finds_what_differs() {
     let world = World::new();

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -311,9 +310,7 @@ fn a_kill_at_any_moment_leaves_the_old_or_the_new() {
         ),
     ];
     let folder = world.migrations("m", &later);
-    let started = std::time::Instant::now();
-    world.ok(&migrate(&folder));
-    let whole = started.elapsed();
+    let whole = world.time(&migrate(&folder));
     // `applied_at` is part of the content, so the new one is told by its tables.
     let tables = |world: &World| world.ok("info t.duckdb")["tables"].clone();
     let new = tables(&world);
@@ -321,29 +318,13 @@ fn a_kill_at_any_moment_leaves_the_old_or_the_new() {
     let rounds: u32 = 40;
     let mut ends = [0, 0];
     for round in 0..rounds {
-        for name in [
-            "t.duckdb",
-            "t.duckdb.wal",
-            "t.duckdb.wal.checkpoint",
-            "t.duckdb.wal.recovery",
-        ] {
-            // Most of them are not there.
-            let _ = fs::remove_file(world.path(name));
-        }
+        world.remove("t.duckdb");
         for (path, content) in &start {
             world.write(path.file_name().unwrap().to_str().unwrap(), content);
         }
-        let mut child = world
-            .command("cb-duckdb")
-            .args(migrate(&folder).split_whitespace())
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
         // The moments are the point here: spread over the whole run.
-        std::thread::sleep(whole.mul_f64(1.1) * round / rounds + Duration::from_millis(1));
-        // It may have ended already.
-        let _ = kill_process(Pid::from_child(&child), Signal::KILL);
-        child.wait().unwrap();
+        let moment = whole.mul_f64(1.1) * round / rounds + Duration::from_millis(1);
+        world.kill_at(&migrate(&folder), moment);
 
         let at = version(&world);
         if at == 1 {

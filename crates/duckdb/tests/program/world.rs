@@ -5,8 +5,10 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 use std::{env, fs};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -126,6 +128,36 @@ impl World {
         let run = self.run(arguments);
         assert_eq!(run.code, Some(code), "{arguments}: {run:?}");
         run.document["error"].clone()
+    }
+
+    /// Removes a database and what lies beside it.
+    pub(crate) fn remove(&self, name: &str) {
+        for suffix in ["", ".wal", ".wal.checkpoint", ".wal.recovery"] {
+            // Most of them are not there.
+            let _ = fs::remove_file(self.path(&format!("{name}{suffix}")));
+        }
+    }
+
+    /// How long a run takes that must succeed.
+    pub(crate) fn time(&self, arguments: &str) -> Duration {
+        let started = Instant::now();
+        self.ok(arguments);
+        started.elapsed()
+    }
+
+    /// Runs `cb-duckdb` and kills it after `moment`, if it has not ended then.
+    /// Which moment it is matters to a caller that tries many.
+    pub(crate) fn kill_at(&self, arguments: &str, moment: Duration) {
+        let mut child = self
+            .command("cb-duckdb")
+            .args(arguments.split_whitespace())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(moment);
+        // It may have ended already.
+        let _ = kill_process(Pid::from_child(&child), Signal::KILL);
+        child.wait().unwrap();
     }
 
     /// The digest of a database's content.
