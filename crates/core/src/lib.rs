@@ -21,11 +21,13 @@
 )]
 
 pub mod admission;
+pub mod alert;
 pub mod api;
 pub mod backup;
 pub mod database;
 pub mod desired;
 pub mod digest;
+pub mod event;
 pub mod layout;
 pub mod manifest;
 pub mod mark;

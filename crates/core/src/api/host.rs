@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ApiVersion, BackupPolicy, DeletionPolicy, DriftPolicy, Kind, Object, ObjectMeta, PortNumber,
-    Resources,
+    Alerts, ApiVersion, BackupPolicy, DeletionPolicy, DriftPolicy, Kind, Object, ObjectMeta,
+    PortNumber, Resources,
 };
-use crate::types::{BucketName, GroupName, HostPath, HttpUrl, ObjectName, UnitName};
+use crate::types::{BucketName, GroupName, HostPath, HttpUrl, ListenAddress, ObjectName, UnitName};
 
 /// The machine: its folders, port range, nginx, shared services and defaults.
 /// The operator reads one, by default from `/etc/cb/host.yaml`, when it starts.
@@ -71,6 +71,8 @@ pub struct HostSpec {
     pub releases: Releases,
     /// Full passes over everything, in case an event was lost.
     pub resync: Resync,
+    /// Who is told of tenants that need a person.
+    pub alerts: Alerts,
 }
 
 /// Where things are on this host.
@@ -329,6 +331,11 @@ pub struct Api {
     /// every tenant. Default: root alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupName>,
+    /// An address and port on which `/metrics`, `/healthz` and `/readyz` can be
+    /// read over TCP too, without a password: `127.0.0.1:9643` for a Prometheus
+    /// on this machine. Default: nowhere; the socket has them always.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_address: Option<ListenAddress>,
 }
 
 /// Full passes over everything.

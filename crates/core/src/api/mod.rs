@@ -6,11 +6,13 @@
 //! Every field's documentation here is its description in the generated
 //! schemas and in the reference. Unknown fields are errors.
 
+mod alerts;
 mod application;
 mod host;
 mod meta;
 mod tenant;
 
+pub use alerts::*;
 pub use application::*;
 pub use host::*;
 pub use meta::*;

@@ -210,6 +210,7 @@ pub fn host(of: &Host) -> Vec<Finding> {
         let at = Path::from(["spec", "backups", "offsite"]);
         out.push(Finding::new(at, message));
     }
+    out.extend(super::sinks::check(&of.spec.alerts));
     out
 }
 

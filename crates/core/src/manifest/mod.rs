@@ -13,6 +13,7 @@
 pub mod check;
 pub mod cross;
 mod diagnostic;
+mod sinks;
 mod suggest;
 mod walk;
 

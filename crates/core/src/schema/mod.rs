@@ -53,6 +53,7 @@ pub fn files() -> Vec<(String, String)> {
         ));
     }
     files.push(("../docs/objects.md".into(), docs::text()));
+    files.push(("../docs/events.md".into(), crate::event::reference()));
     files
 }
 

@@ -94,8 +94,12 @@ macro_rules! string_type {
     };
 }
 
+mod contact;
+mod listen;
 mod source;
 
+pub use contact::{EmailAddress, UserName};
+pub use listen::ListenAddress;
 pub use source::{BackupId, BucketName, CommitId, GitUrl, TableName};
 
 /// The longest tenant name. A Linux user name has at most 31 characters and
@@ -213,10 +217,13 @@ pub(crate) fn check_scalar(name: &str, text: &str) -> Option<Result<(), InvalidV
         "Cpu" => check_cpu(text),
         "UnitName" => check_unit_name(text),
         "GroupName" => check_group_name(text),
+        "UserName" => contact::check_user_name(text),
+        "EmailAddress" => contact::check_email(text),
         "GitUrl" => source::check_git_url(text),
         "CommitId" => source::check_commit(text),
         "TableName" => source::check_table(text),
         "BucketName" => source::check_bucket(text),
+        "ListenAddress" => listen::check_listen_address(text),
         "BackupId" => source::check_backup_id(text),
         _ => return None,
     };

@@ -1,0 +1,219 @@
+//! Why an event happened: a closed, documented list.
+//!
+//! The reference `docs/events.md` is written from it, so every reason says what
+//! it means, what the operator does and what a person should do.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Whether an event is part of the ordinary course.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventType {
+    /// It is.
+    Normal,
+    /// A person may have to look.
+    Warning,
+}
+
+impl EventType {
+    /// `Normal` or `Warning`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventType::Normal => "Normal",
+            EventType::Warning => "Warning",
+        }
+    }
+}
+
+/// What the reference says of a reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct About {
+    /// Whether it is part of the ordinary course.
+    pub kind: EventType,
+    /// What it means.
+    pub meaning: &'static str,
+    /// What the operator does.
+    pub operator: &'static str,
+    /// What a person should do.
+    pub person: &'static str,
+}
+
+/// Declares the reasons: name, type, and the three texts of [`About`].
+macro_rules! reasons {
+    ($($name:ident: $kind:ident, $meaning:literal, $operator:literal, $person:literal;)*) => {
+        /// Why an event happened.
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        pub enum Reason {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl Reason {
+            /// All reasons, in the order of the reference.
+            pub const ALL: &[Reason] = &[$(Reason::$name,)*];
+
+            /// The CamelCase word.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Reason::$name => stringify!($name),)*
+                }
+            }
+
+            /// What the reference says of it.
+            #[must_use]
+            pub fn about(self) -> About {
+                match self {
+                    $(Reason::$name => About {
+                        kind: EventType::$kind,
+                        meaning: $meaning,
+                        operator: $operator,
+                        person: $person,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    Created: Normal,
+        "A manifest of a tenant that was not known here was accepted.",
+        "Gives the tenant ports and brings it up.",
+        "Nothing.";
+    ManifestAccepted: Normal,
+        "A changed manifest of a known tenant was accepted.",
+        "Brings the host to what the manifest says now.",
+        "Nothing.";
+    ManifestRefused: Warning,
+        "A manifest has an error, or cannot take effect beside the others.",
+        "Keeps what was accepted last; nothing is changed or removed because of this file.",
+        "Correct the manifest where the message says; `cbctl validate` checks it beforehand.";
+    Applied: Normal,
+        "Steps of a plan were executed because a manifest or an Application changed.",
+        "Looks again, and reports Ready once the services answer.",
+        "Nothing.";
+    ApplyFailed: Warning,
+        "A step of a plan could not be executed.",
+        "Leaves out the steps that build on it, and tries again after a growing pause.",
+        "Do what the message says; it names the file, unit or folder.";
+    Ready: Normal,
+        "All services of the tenant run and answer, and its site is live.",
+        "Keeps looking.",
+        "Nothing.";
+    NotReady: Warning,
+        "Something keeps the tenant from being ready, and will not pass by itself.",
+        "Goes on trying, after a growing pause where it failed.",
+        "Read the message, and `cbctl describe tenant NAME` for all conditions.";
+    Removed: Normal,
+        "The tenant was taken down because its manifest is gone.",
+        "With deletionPolicy Retain, keeps data, `.env` and user; with Delete, moves the data \
+         into the backups.",
+        "Nothing, if it was meant; otherwise put the manifest back.";
+    DriftDetected: Warning,
+        "Something on the host is not as it was applied, and driftPolicy is Detect.",
+        "Reports it and changes nothing.",
+        "See `cbctl diff`; undo the change on the host, or put it into the manifest, or set \
+         driftPolicy to Correct.";
+    DriftCorrected: Normal,
+        "Something on the host was not as it was applied.",
+        "Has put it back.",
+        "Find out who changed it: changes belong in the manifest.";
+    DriftFought: Warning,
+        "What the operator puts right is undone again and again.",
+        "Goes on with a growing pause.",
+        "Find what fights it, for example another configuration tool, and stop it or set \
+         driftPolicy to Detect.";
+    ServiceCrashed: Warning,
+        "A service has ended by itself.",
+        "Leaves the restart to systemd; a unit that has failed for good is started again \
+         after a growing pause.",
+        "See `journalctl -u UNIT` for why it ended.";
+    UpgradeStarted: Normal,
+        "The tenant is being brought to another version.",
+        "Prepares the release, stops the services, backs the database up, migrates, starts \
+         and checks.",
+        "Nothing.";
+    UpgradeSucceeded: Normal,
+        "The tenant runs the new version and answers with it.",
+        "Keeps the backup that was taken before.",
+        "Nothing.";
+    UpgradeFailed: Warning,
+        "The new version did not come up, or a step before that failed.",
+        "Goes back to the version before, and does not try this version again until the spec \
+         changes or a person asks.",
+        "Read the message; correct the cause, then change the version or ask for it again.";
+    RolledBack: Warning,
+        "After a failed upgrade, database, release and environment are as they were before.",
+        "Serves the version before.",
+        "See the UpgradeFailed event for why.";
+    RollbackFailed: Warning,
+        "After a failed upgrade, the state before could not be restored.",
+        "Keeps the backup and tries again.",
+        "Act now: the tenant may be down. The message names the backup and what failed.";
+    BackupCreated: Normal,
+        "A backup of the tenant's database was taken and verified.",
+        "Keeps it for as long as the backup policy says.",
+        "Nothing.";
+    BackupFailed: Warning,
+        "A backup could not be taken, verified or copied.",
+        "Tries again at the next time; an upgrade that needs the backup is not begun.",
+        "Do what the message says, for example make room on the disk.";
+    Restored: Normal,
+        "The tenant's database was restored from a backup.",
+        "Starts the services on it.",
+        "Nothing.";
+    MassDisappearance: Warning,
+        "Tenants' manifests are gone and the tenants were not removed: the folder is empty, \
+         cannot be read in full, has errors, or too many went at once.",
+        "Keeps all of them running.",
+        "Bring the folder of manifests back; if they are meant to go, delete each by name with \
+         `cbctl delete`.";
+    AlertUndeliverable: Warning,
+        "An alert sink does not take messages.",
+        "Keeps the messages and tries again after a growing pause, for a day.",
+        "Check the sink with `cbctl alerts test NAME`.";
+}
+
+impl Reason {
+    /// Whether it is part of the ordinary course.
+    #[must_use]
+    pub fn kind(self) -> EventType {
+        self.about().kind
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The reference of all reasons as Markdown: `docs/events.md`.
+#[must_use]
+pub fn reference() -> String {
+    use fmt::Write as _;
+    let mut out = "<!-- Generated from the operator's reasons; do not edit. -->\n\n# Events\n\n\
+         `cbctl events` shows what happened, to tenants and to the host. An event that happens \
+         again with the same words is counted instead of repeated. Each object keeps its newest \
+         events, over restarts of the operator too. Events are also served in Kubernetes' shape \
+         at `/apis/events.k8s.io/v1/events`.\n\n\
+         These are all the reasons there are.\n"
+        .to_owned();
+    for reason in Reason::ALL {
+        let about = reason.about();
+        // Writing to a String cannot fail.
+        let _ = write!(
+            out,
+            "\n## {reason}\n\n*{}.* {}\n\n- **The operator:** {}\n- **You:** {}\n",
+            about.kind.as_str(),
+            about.meaning,
+            about.operator,
+            about.person
+        );
+    }
+    out
+}
