@@ -9,9 +9,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cb_core::backup::Backup;
+use cb_core::database::{Database, Job, JobError, Progress, Report};
 use cb_core::observed::{Health, Observed, Scope};
 use cb_core::plan::Action;
-use cb_core::types::TenantName;
+use cb_core::types::{BackupId, TenantName};
 
 /// A host that tenants run on.
 #[async_trait]
@@ -41,6 +43,34 @@ pub trait Host: Send + Sync {
 
     /// Asks a service whether it works.
     async fn probe(&self, probe: &Probe) -> Health;
+
+    /// Does one piece of work on a tenant's database, as the tenant's user.
+    /// Done twice it is done once; cut off at any instruction it can be done
+    /// again. Never two at once for one tenant.
+    ///
+    /// # Errors
+    /// [`JobError`]: the database is as it was before, unless its kind says
+    /// otherwise.
+    async fn database(
+        &self,
+        database: &Database,
+        job: &Job,
+        progress: &Progress,
+    ) -> Result<Report, JobError>;
+
+    /// The tenant's whole backups, oldest first. One that is not whole, or
+    /// whose description cannot be read, is left out.
+    ///
+    /// # Errors
+    /// The folder of backups cannot be read; that there is none is no error.
+    async fn backups(&self, database: &Database) -> Result<Vec<Backup>, HostError>;
+
+    /// Deletes a backup. Returns whether it was there. Cut off, what is left
+    /// is no backup, and the next call removes it.
+    ///
+    /// # Errors
+    /// It is not removed, or not all of it.
+    async fn delete_backup(&self, database: &Database, id: &BackupId) -> Result<bool, ActionError>;
 }
 
 /// The ports that something holds.

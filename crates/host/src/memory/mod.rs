@@ -9,6 +9,7 @@
 //! What must not live here: anything that decides. It does what it is told,
 //! also what it should not be told.
 
+mod databases;
 mod disk;
 mod execute;
 mod fault;
@@ -25,15 +26,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cb_core::api;
+use cb_core::backup::Backup;
+use cb_core::database::{Database, Job, JobError, Progress, Report};
 use cb_core::observed::{Health, Observed, Scope};
 use cb_core::plan::Action;
-use cb_core::types::TenantName;
+use cb_core::types::{BackupId, TenantName};
 use tokio::sync::mpsc;
 
 use crate::host::{ActionError, Done, Host, HostError, HostEvent, PortsInUse, Probe};
+use databases::JobFaults;
 use fault::Faults;
 use world::{World, died};
 
+pub use databases::{Content, JobFault};
 pub use disk::Node;
 pub use fault::Fault;
 pub use systemd::{Run, START_LIMIT};
@@ -58,6 +63,7 @@ pub struct MemoryHost {
 struct Inner {
     world: World,
     faults: Faults,
+    job_faults: JobFaults,
     log: Vec<Logged>,
     listeners: Vec<mpsc::UnboundedSender<HostEvent>>,
     slow: Option<Duration>,
@@ -74,6 +80,7 @@ impl MemoryHost {
         let inner = Inner {
             world,
             faults: Faults::default(),
+            job_faults: JobFaults::default(),
             log: Vec::new(),
             listeners: Vec::new(),
             slow: None,
@@ -246,5 +253,22 @@ impl Host for MemoryHost {
 
     async fn probe(&self, probe: &Probe) -> Health {
         self.with(|world| world.probe(probe))
+    }
+
+    async fn database(
+        &self,
+        database: &Database,
+        job: &Job,
+        progress: &Progress,
+    ) -> Result<Report, JobError> {
+        self.run_job(database, job, progress).await
+    }
+
+    async fn backups(&self, database: &Database) -> Result<Vec<Backup>, HostError> {
+        self.with(|world| world.backups(&database.backups))
+    }
+
+    async fn delete_backup(&self, database: &Database, id: &BackupId) -> Result<bool, ActionError> {
+        self.with(|world| world.delete_backup(&database.backups, id))
     }
 }

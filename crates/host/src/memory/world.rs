@@ -12,7 +12,7 @@ use cb_core::api::HostSpec;
 use cb_core::layout::{Layout, user_name};
 use cb_core::mark::Owner;
 use cb_core::observed::{FOREIGN_UNIT_FOLDERS, Health, Observed, Scope, Secret, User};
-use cb_core::types::TenantName;
+use cb_core::types::{ObjectName, TenantName, Version};
 
 use super::disk::{Disk, Node};
 use super::nginx::Nginx;
@@ -33,6 +33,8 @@ pub(super) struct World {
     pub(super) secrets: BTreeMap<PathBuf, Result<Secret, String>>,
     pub(super) health: BTreeMap<String, Health>,
     pub(super) crashes: Crashes,
+    /// The schema versions that the migrations of releases lead to.
+    pub(super) schemas: BTreeMap<(ObjectName, Version), i64>,
     /// How many effects the operator has left to live.
     pub(super) budget: Option<u64>,
     /// The effects there were, in words.
@@ -74,6 +76,7 @@ impl World {
             secrets: BTreeMap::new(),
             health: BTreeMap::new(),
             crashes: Arc::new(|_| false),
+            schemas: BTreeMap::new(),
             budget: None,
             effects: Vec::new(),
             violations: Vec::new(),

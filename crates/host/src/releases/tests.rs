@@ -23,6 +23,7 @@ impl Place {
             application: "cbapp".parse().unwrap(),
             version: "v1".parse().unwrap(),
             source: serde_json::from_str(source).unwrap(),
+            build: None,
             path: self.path("releases/cbapp/v1"),
         }
     }

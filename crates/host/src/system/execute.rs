@@ -148,7 +148,7 @@ impl SystemHost {
 }
 
 /// File work does not hold up the other tenants' passes.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ActionError> + Send + 'static,
 ) -> Result<T, ActionError> {
     match tokio::task::spawn_blocking(work).await {

@@ -14,10 +14,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cb_core::api::HostSpec;
+use cb_core::backup::Backup;
+use cb_core::database::{Database, Job, JobError, JobFailure, Progress, Report};
 use cb_core::layout::Layout;
 use cb_core::observed::{Health, Observed, Scope};
 use cb_core::plan::Action;
-use cb_core::types::TenantName;
+use cb_core::types::{BackupId, TenantName};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
@@ -28,7 +30,7 @@ use crate::releases::{self, Releases};
 use crate::sockets::Sockets;
 use crate::systemd::{Systemd, UnitEvent};
 use crate::users::Users;
-use crate::{ActionError, Done, Host, HostError, HostEvent, PortsInUse, Probe, sysctl};
+use crate::{ActionError, Done, Host, HostError, HostEvent, PortsInUse, Probe, databases, sysctl};
 use reload::UnitReload;
 
 /// How long the first listing of units may take at the start.
@@ -197,5 +199,31 @@ impl Host for SystemHost {
 
     async fn probe(&self, probe: &Probe) -> Health {
         self.health.probe(probe).await
+    }
+
+    async fn database(
+        &self,
+        database: &Database,
+        _job: &Job,
+        _progress: &Progress,
+    ) -> Result<Report, JobError> {
+        Err(JobError {
+            failure: JobFailure::Failed,
+            message: format!("{} cannot be worked on yet", database.file.display()),
+            log: Vec::new(),
+        })
+    }
+
+    async fn backups(&self, database: &Database) -> Result<Vec<Backup>, HostError> {
+        let folder = database.backups.clone();
+        match tokio::task::spawn_blocking(move || databases::list(&folder)).await {
+            Ok(listed) => listed.map_err(|error| HostError(chain(&error))),
+            Err(error) => Err(HostError(error.to_string())),
+        }
+    }
+
+    async fn delete_backup(&self, database: &Database, id: &BackupId) -> Result<bool, ActionError> {
+        let (folder, id) = (database.backups.clone(), id.clone());
+        execute::blocking(move || Ok(databases::delete(&folder, &id)?)).await
     }
 }
