@@ -45,6 +45,18 @@ impl<'a> Layout<'a> {
         self.state("tenants")
     }
 
+    /// The folder of events, by object.
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.state("events")
+    }
+
+    /// The folder of what alert sinks were told and have not taken, by sink.
+    #[must_use]
+    pub fn alerts(&self) -> PathBuf {
+        self.state("alerts")
+    }
+
     /// The folder of backups, by tenant.
     #[must_use]
     pub fn backups(&self) -> PathBuf {

@@ -28,6 +28,7 @@ pub mod events;
 pub mod ledger;
 pub mod lock;
 pub mod logging;
+pub mod recorder;
 pub mod records;
 pub mod recover;
 pub mod state;
