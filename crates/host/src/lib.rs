@@ -7,6 +7,7 @@
 // Tests set the scene with plain writes.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
+mod counts;
 mod databases;
 pub mod files;
 pub mod health;
@@ -22,5 +23,6 @@ pub mod systemd;
 mod text;
 pub mod users;
 
+pub use counts::{Counts, Tally, Tests};
 pub use host::{ActionError, Done, Host, HostError, HostEvent, PortsInUse, Probe};
 pub use system::SystemHost;

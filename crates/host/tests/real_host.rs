@@ -295,6 +295,10 @@ fn nginx_serves_what_it_accepts_and_a_bad_site_hurts_nobody_else() {
             let before = reloads();
             nginx.submit(site("a", "nonsense;")).await.unwrap_err();
             assert_eq!(reloads(), before);
+            let (counted, tests) = nginx.counts();
+            sh("journalctl --sync");
+            assert_eq!((counted.ok.to_string(), counted.failed), (reloads(), 0));
+            assert!(tests.accepted >= 2 && tests.rejected >= 2, "{tests:?}");
             // A live site that broke is set aside for the others.
             let broken = site("b", "nonsense;").content.unwrap();
             std::fs::write("/etc/nginx/conf.d/cb-b.conf", broken).unwrap();

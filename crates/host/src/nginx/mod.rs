@@ -24,6 +24,7 @@ use std::time::Duration;
 use cb_core::mark::Owner;
 use cb_runtime::{CoalesceConfig, Coalescer, Ticket};
 
+use crate::counts::{NginxCounter, Tally, Tests};
 use crate::files::{self, FileCache, FileError, FileSpec, chain};
 use crate::retry::Retry;
 use crate::systemd::Systemd;
@@ -126,6 +127,7 @@ pub struct Nginx {
     batch: Coalescer<Option<SiteChange>, Outcome>,
     marker: PathBuf,
     retry: Retry,
+    counter: Arc<NginxCounter>,
 }
 
 impl Nginx {
@@ -136,8 +138,10 @@ impl Nginx {
     #[must_use]
     pub fn spawn(paths: NginxPaths, systemd: Systemd) -> Self {
         let marker = paths.state.join("pending/nginx-reload");
+        let counter = Arc::new(NginxCounter::default());
         let worker = Arc::new(Worker {
-            tester: SystemTester::new(&paths),
+            tester: SystemTester::new(&paths, Arc::clone(&counter)),
+            counter: Arc::clone(&counter),
             marker: marker.clone(),
             systemd,
             paths,
@@ -151,7 +155,15 @@ impl Nginx {
             batch,
             marker,
             retry,
+            counter,
         }
+    }
+
+    /// How often nginx was asked to load its configuration again, and to test
+    /// it.
+    #[must_use]
+    pub fn counts(&self) -> (Tally, Tests) {
+        (self.counter.reloads.get(), self.counter.tests())
     }
 
     /// Applies a change together with all others that are asked for at the same
@@ -210,6 +222,7 @@ struct Worker {
     marker: PathBuf,
     systemd: Systemd,
     tester: SystemTester,
+    counter: Arc<NginxCounter>,
 }
 
 impl Worker {
@@ -309,7 +322,7 @@ impl Worker {
             return Err(SiteError::NotRunning { unit });
         }
         let workers = Workers::now(&self.paths.config);
-        match self.systemd.reload(&unit, RELOAD_TIMEOUT).await {
+        let reloaded = match self.systemd.reload(&unit, RELOAD_TIMEOUT).await {
             Ok(result) if result.is_done() => match workers {
                 Some(workers) if !workers.replaced(EFFECT_WITHIN).await => {
                     let message = "it started no new workers; see nginx's error log".to_owned();
@@ -322,7 +335,9 @@ impl Worker {
                 Err(failed(message, false))
             }
             Err(error) => Err(failed(chain(&error), error.is_transient())),
-        }
+        };
+        self.counter.reloads.count(&reloaded);
+        reloaded
     }
 
     /// Whether nginx runs, as far as systemd can be asked. What the signals

@@ -9,6 +9,8 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +18,7 @@ use tokio::process::Command;
 
 use super::offender::{Overlay, Tester, Verdict};
 use super::{NginxPaths, SiteError};
+use crate::counts::NginxCounter;
 use crate::files::FileError;
 use crate::text::one_line;
 
@@ -29,21 +32,20 @@ pub(super) struct SystemTester {
     config: PathBuf,
     sites: PathBuf,
     stage: PathBuf,
+    counter: Arc<NginxCounter>,
 }
 
 impl SystemTester {
-    pub(super) fn new(paths: &NginxPaths) -> Self {
+    pub(super) fn new(paths: &NginxPaths, counter: Arc<NginxCounter>) -> Self {
         Self {
             config: paths.config.clone(),
             sites: paths.sites.clone(),
             stage: paths.state.join("staging/sites"),
+            counter,
         }
     }
-}
 
-#[async_trait]
-impl Tester for SystemTester {
-    async fn test(&self, overlay: &Overlay) -> Result<Verdict, SiteError> {
+    async fn run(&self, overlay: &Overlay) -> Result<Verdict, SiteError> {
         let (stage, sites, changes) = (self.stage.clone(), self.sites.clone(), overlay.clone());
         let staged = tokio::task::spawn_blocking(move || build(&stage, &sites, &changes)).await;
         staged
@@ -91,6 +93,20 @@ impl Tester for SystemTester {
             message: message(&words),
             named: named(&words, &self.sites),
         })
+    }
+}
+
+#[async_trait]
+impl Tester for SystemTester {
+    async fn test(&self, overlay: &Overlay) -> Result<Verdict, SiteError> {
+        let verdict = self.run(overlay).await;
+        let counter = match verdict {
+            Ok(Verdict::Accepted) => &self.counter.accepted,
+            Ok(Verdict::Rejected { .. }) => &self.counter.rejected,
+            Err(_) => &self.counter.failed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        verdict
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cb_runtime::{CoalesceConfig, Coalescer};
 
 use crate::ActionError;
+use crate::counts::{Counter, Tally};
 use crate::files::{self, FileError, FileSpec};
 use crate::retry::Retry;
 use crate::systemd::Systemd;
@@ -18,6 +19,7 @@ pub(super) struct UnitReload {
     batch: Coalescer<(), Result<(), ActionError>>,
     marker: Arc<Marker>,
     retry: Retry,
+    done: Arc<Counter>,
 }
 
 #[derive(Debug)]
@@ -58,11 +60,16 @@ impl UnitReload {
             changes: Mutex::new(0),
         });
         let shared = Arc::clone(&marker);
+        let done = Arc::new(Counter::default());
+        let counter = Arc::clone(&done);
         let batch = Coalescer::spawn(CoalesceConfig::default(), move |_: Vec<()>| {
             let (systemd, marker) = (systemd.clone(), Arc::clone(&shared));
+            let counter = Arc::clone(&counter);
             async move {
                 let seen = marker.count();
-                systemd.daemon_reload().await?;
+                let reloaded = systemd.daemon_reload().await;
+                counter.count(&reloaded);
+                reloaded?;
                 marker.clear(seen)?;
                 Ok(())
             }
@@ -72,7 +79,13 @@ impl UnitReload {
             batch,
             marker,
             retry,
+            done,
         }
+    }
+
+    /// How often systemd read the unit files.
+    pub(super) fn counts(&self) -> Tally {
+        self.done.get()
     }
 
     /// To be called before a unit file is changed; may block.
