@@ -36,6 +36,7 @@ pub mod operation;
 pub mod plan;
 pub mod ports;
 pub mod record;
+pub mod releases;
 pub mod schema;
 pub mod selector;
 pub mod status;

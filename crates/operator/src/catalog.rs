@@ -15,6 +15,7 @@ use cb_core::admission::{
 use cb_core::api::{Application, Host, Tenant};
 use cb_core::manifest::{Diagnostic, File, parse};
 use cb_core::record::{Phase, Record};
+use cb_core::releases::run_by;
 use cb_core::types::{ObjectName, TenantName};
 use cb_runtime::{FileRead, Filter, Scan};
 
@@ -200,6 +201,7 @@ impl Catalog {
                     tenant: Arc::new(record.tenant.clone()),
                     file: record.file.clone(),
                     active: record.phase == Phase::Active,
+                    runs: run_by(record),
                     missing_since: missing.get(name).copied(),
                 };
                 (name.clone(), known)

@@ -24,13 +24,14 @@ mod conflict;
 mod gather;
 mod prune;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use prune::{Blocked, PruneBlocked};
 
 use crate::api::{Application, Host, Kind, Tenant};
 use crate::manifest::{Diagnostic, File, Finding, Severity, check};
+use crate::releases::ReleaseId;
 use crate::types::{ObjectName, TenantName};
 use crate::yaml::Path;
 use gather::{Candidate, Gathered};
@@ -54,6 +55,8 @@ pub struct KnownTenant {
     /// Whether it is kept running here; not if it was removed or is placed
     /// elsewhere.
     pub active: bool,
+    /// What it runs or may go back to, besides what its manifest asks for.
+    pub runs: BTreeSet<ReleaseId>,
     /// What [`Admission::missing`] last said, in milliseconds.
     pub missing_since: Option<u64>,
 }
@@ -280,7 +283,7 @@ fn references(
             Some(application) => {
                 let mut findings = check::tenant_of(tenant, application);
                 // It runs the version that its Application dropped.
-                if kept_source(known, name, tenant).is_some() {
+                if kept_source(known, name, &ReleaseId::of(&tenant.spec)).is_some() {
                     findings.retain(|finding| finding.path != Path::from(["spec", "version"]));
                 }
                 findings
@@ -304,21 +307,28 @@ fn references(
     }
 }
 
-/// The source of the tenant's version in the last good Application, if the
-/// tenant already runs that version.
+/// The source of a release in the last good Application, if the tenant already
+/// runs it, is on its way to it, or may go back to it.
 fn kept_source<'k>(
     known: &'k Known,
     name: &TenantName,
-    tenant: &Tenant,
+    release: &ReleaseId,
 ) -> Option<&'k crate::api::VersionSource> {
     let before = known.tenants.get(name).filter(|before| before.active)?;
-    let same = before.tenant.spec.application == tenant.spec.application
-        && before.tenant.spec.version == tenant.spec.version;
+    let runs = before.runs.contains(release) || ReleaseId::of(&before.tenant.spec) == *release;
     let application = known
         .applications
-        .get(&tenant.spec.application)
-        .filter(|_| same)?;
-    application.application.spec.source(&tenant.spec.version)
+        .get(&release.application)
+        .filter(|_| runs)?;
+    application.application.spec.source(&release.version)
+}
+
+/// What a tenant that is kept here runs, may go back to, and is to run.
+fn releases_of(known: &Known, name: &TenantName, tenant: &Tenant) -> BTreeSet<ReleaseId> {
+    let before = known.tenants.get(name).filter(|before| before.active);
+    let mut out = before.map_or_else(BTreeSet::new, |before| before.runs.clone());
+    out.insert(ReleaseId::of(&tenant.spec));
+    out
 }
 
 /// A version that an Application no longer lists stays as long as a tenant
@@ -331,24 +341,24 @@ fn keep_versions(
 ) -> BTreeMap<ObjectName, Arc<Application>> {
     let mut out = applications.clone();
     for (name, tenant) in running {
-        let Some(application) = out.get_mut(&tenant.spec.application) else {
-            continue;
-        };
-        let version = &tenant.spec.version;
-        if application.spec.source(version).is_none()
-            && let Some(source) = kept_source(known, name, tenant)
-        {
-            Arc::make_mut(application)
-                .spec
-                .versions
-                .push(source.clone());
-            let message = format!(
-                "version `{version}` is not listed any more, but tenant `{name}` runs it; it is kept until no tenant does"
-            );
-            let finding = Finding::new(Path::from(["spec", "versions"]), message);
-            gathered
-                .applications
-                .warn(&tenant.spec.application, finding);
+        for release in releases_of(known, name, tenant) {
+            let Some(application) = out.get_mut(&release.application) else {
+                continue;
+            };
+            let version = &release.version;
+            if application.spec.source(version).is_none()
+                && let Some(source) = kept_source(known, name, &release)
+            {
+                Arc::make_mut(application)
+                    .spec
+                    .versions
+                    .push(source.clone());
+                let message = format!(
+                    "version `{version}` is not listed any more, but tenant `{name}` runs it; it is kept until no tenant does"
+                );
+                let finding = Finding::new(Path::from(["spec", "versions"]), message);
+                gathered.applications.warn(&release.application, finding);
+            }
         }
     }
     out
@@ -368,10 +378,10 @@ fn finish_applications(
         {
             continue;
         }
-        match running
-            .iter()
-            .find(|(_, tenant)| tenant.spec.application == *name)
-        {
+        match running.iter().find(|(user, tenant)| {
+            let mut releases = releases_of(known, user, tenant).into_iter();
+            releases.any(|release| release.application == *name)
+        }) {
             Some((user, _)) => {
                 let message = format!(
                     "Application `{name}` is in no file, but tenant `{user}` runs it; its last manifest is kept"

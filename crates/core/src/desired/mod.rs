@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::api::{Application, HealthCheck, Host, Tenant, VersionSource};
+use crate::api::{Application, Build, HealthCheck, Host, Tenant, VersionSource};
 use crate::digest;
 use crate::layout::{Layout, unit_name, user_name};
 use crate::mark::Owner;
@@ -122,6 +122,8 @@ pub struct Release {
     pub version: Version,
     /// Where it comes from.
     pub source: VersionSource,
+    /// How it is made out of its source; without, the source is the release.
+    pub build: Option<Build>,
     /// The shared folder it is installed in.
     pub path: PathBuf,
 }
@@ -264,6 +266,7 @@ impl Desired {
             application: application.metadata.name.clone(),
             version: version.clone(),
             source,
+            build: application.spec.build.clone(),
             path: layout.release(&application.metadata.name, version),
         };
         let user = user_name(name);
