@@ -122,6 +122,8 @@ pub(crate) enum Error {
         other: String,
         what: String,
     },
+    #[error("a digest that DuckDB {theirs} made cannot be compared by DuckDB {ours}")]
+    Incomparable { theirs: String, ours: String },
     #[error("{doing} {path} failed")]
     Io {
         doing: &'static str,
@@ -227,6 +229,7 @@ impl Error {
             | Error::NotRegular { .. }
             | Error::Path { .. }
             | Error::EndedTransaction { .. }
+            | Error::Incomparable { .. }
             | Error::Io { .. }
             | Error::Query { .. }
             | Error::WalLeft { .. } => Code::Failed,
@@ -243,6 +246,7 @@ impl Error {
     fn hint(&self) -> Option<&'static str> {
         let hint = match self {
             Error::Root => "run it as the user that owns the database",
+            Error::OutOfMemory { .. } => "give more with --memory-limit",
             Error::Locked { .. } => "stop the service that uses it, then try again",
             Error::Wal { .. } => {
                 "keep the database and its .wal together, aside; restore a backup in their place"
@@ -252,6 +256,7 @@ impl Error {
                  with --one-by-one every migration has a transaction of its own"
             }
             Error::EndedTransaction { .. } => "restore the backup and correct the migration",
+            Error::Incomparable { .. } => "compare the SHA-256 of the file with --sha256",
             Error::TimedOut { .. } => "give more time with --timeout",
             Error::Refused(refused) => return refused.hint(),
             _ => return None,

@@ -43,6 +43,13 @@ pub(crate) fn verify(
         return Err(differs("the recorded SHA-256", what));
     }
     let content = read(backup, context)?;
+    let version = |digest: &str| Some(digest.split_once(':')?.0.to_owned());
+    if let Some(digest) = &expected.digest
+        && let (Some(theirs), Some(ours)) = (version(digest), version(&content.digest))
+        && theirs != ours
+    {
+        return Err(Error::Incomparable { theirs, ours });
+    }
     context
         .progress
         .say(&json!({"event": "read", "file": backup, "rows": content.rows}));

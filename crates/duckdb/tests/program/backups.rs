@@ -180,6 +180,12 @@ fn verify_finds_what_differs() {
     };
     expect("verify copy.duckdb --sha256 00", "SHA-256");
     expect("verify copy.duckdb --digest 00", "digest");
+    expect("verify copy.duckdb --digest v1.5.6:00", "digest");
+    let error = world.fails("verify copy.duckdb --digest v9.0.0:00", 1);
+    assert_eq!(
+        error["message"],
+        "a digest that DuckDB v9.0.0 made cannot be compared by DuckDB v1.5.6"
+    );
 
     // The log is part of the backup.
     fs::remove_file(world.path("copy.duckdb.wal")).unwrap();
