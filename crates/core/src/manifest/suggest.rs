@@ -1,7 +1,8 @@
 //! The nearest known name for one that is not known.
 
 /// The name of `known` that was most likely meant, if one is near enough.
-pub(super) fn among<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn among<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Longer texts are no slips, and comparing them costs their product.
     if text.len() > 64 {
         return None;
