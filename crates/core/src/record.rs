@@ -150,6 +150,13 @@ impl Record {
         })
     }
 
+    /// The operation that is under way, or else the last one, for a status.
+    #[must_use]
+    pub fn operation_status(&self) -> Option<OperationStatus> {
+        let current = self.operation.as_ref().map(Operation::status);
+        current.or_else(|| self.history.last().cloned())
+    }
+
     /// Begins an operation that is due.
     pub fn begin(&mut self, operation: Operation) {
         self.operations += 1;

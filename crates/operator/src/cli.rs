@@ -28,7 +28,7 @@ use crate::lock::Lock;
 use crate::records::RecordFolder;
 use crate::state::State;
 use crate::status_file::StatusFiles;
-use crate::tenant::{Engine, Readiness};
+use crate::tenant::{Engine, Readiness, Slots};
 use crate::{events, logging, recover};
 
 /// Keeps this host equal to a folder of tenant manifests.
@@ -93,9 +93,9 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         loaded.records,
         loaded.applications,
     ));
-    let recovered = recover::ports(Path::new(paths.units.as_str()))
+    let recovered = recover::units(Path::new(paths.units.as_str()))
         .with_context(|| format!("cannot read the units in {}", paths.units))?;
-    let ledger = Arc::new(state.with_records(|records| Ledger::new(records, recovered)));
+    let ledger = Arc::new(state.with_records(|records| Ledger::new(records, recovered.ports)));
 
     let host = Arc::new(SystemHost::start(&spec.spec).await?);
     let manifests = real_folder(paths.manifests.as_str());
@@ -114,6 +114,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Arc::clone(&spec),
         Arc::clone(&sink),
     ));
+    let (slots, turns) = Slots::new(spec.spec.operations.parallelism);
     let engine = Arc::new(Engine {
         host: Arc::clone(&host),
         spec: Arc::clone(&spec),
@@ -121,6 +122,8 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ledger,
         sink,
         readiness: Readiness::default(),
+        slots,
+        recovered: recovered.versions.into(),
     });
 
     let (sender, events) = mpsc::unbounded_channel();
@@ -139,6 +142,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let sources = Sources {
         scans,
         events,
+        turns,
         resync,
     };
     let daemon = Daemon::start(engine, catalog, folder, manifests, sources, (&tasks, &stop));

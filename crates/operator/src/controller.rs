@@ -19,6 +19,8 @@ pub enum Reason {
     Event,
     /// The periodic look at everything.
     Resync,
+    /// Its turn for an operation has come.
+    Turn,
     /// A person asked.
     Requested,
 }

@@ -59,6 +59,8 @@ pub struct Sources {
     pub scans: watch::Receiver<Arc<Scan>>,
     /// Events of the host.
     pub events: mpsc::UnboundedReceiver<HostEvent>,
+    /// Tenants whose turn for an operation it is.
+    pub turns: mpsc::UnboundedReceiver<TenantName>,
     /// How often to look at everything.
     pub resync: Duration,
 }
@@ -103,6 +105,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         let Sources {
             mut scans,
             mut events,
+            mut turns,
             resync,
         } = sources;
         let run = |task: TaskFuture| {
@@ -130,6 +133,12 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         run(Box::pin(async move {
             while let Some(event) = events.recv().await {
                 of.wake(&event);
+            }
+        }));
+        let of = Arc::clone(&daemon);
+        run(Box::pin(async move {
+            while let Some(name) = turns.recv().await {
+                of.controller.urgent(name, Reason::Turn);
             }
         }));
         let of = Arc::clone(&daemon);

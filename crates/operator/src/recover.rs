@@ -4,16 +4,26 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use cb_core::record::{Ports, recover};
-use cb_core::types::TenantName;
+use cb_core::types::{TenantName, Version};
 use cb_host::files::FileCache;
 
-/// The ports that managed units in the folder name, by tenant.
+/// What the managed units say of all tenants.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Their ports.
+    pub ports: BTreeMap<TenantName, Ports>,
+    /// The version that they run, of those whose units agree on one.
+    pub versions: BTreeMap<TenantName, Version>,
+}
+
+/// Reads the managed units in the folder.
 ///
 /// # Errors
-/// The folder cannot be listed: nothing may be given out then.
-pub fn ports(units: &Path) -> std::io::Result<BTreeMap<TenantName, Ports>> {
-    let mut out: BTreeMap<TenantName, Ports> = BTreeMap::new();
-    for entry in std::fs::read_dir(units)? {
+/// The folder cannot be listed: no port may be given out then.
+pub fn units(folder: &Path) -> std::io::Result<Recovered> {
+    let mut out = Recovered::default();
+    let mut versions: BTreeMap<TenantName, Option<Version>> = BTreeMap::new();
+    for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if path
             .extension()
@@ -24,11 +34,22 @@ pub fn ports(units: &Path) -> std::io::Result<BTreeMap<TenantName, Ports>> {
         let Ok(content) = FileCache::content(&path) else {
             continue;
         };
-        if let Some(unit) = recover(&content) {
-            let ports = out.entry(unit.tenant).or_default();
-            ports.slot = ports.slot.or(unit.slot);
-            ports.by_service.insert(unit.service, unit.port);
+        let Some(unit) = recover(&content) else {
+            continue;
+        };
+        let version = versions
+            .entry(unit.tenant.clone())
+            .or_insert_with(|| unit.version.clone());
+        if *version != unit.version {
+            *version = None;
         }
+        let ports = out.ports.entry(unit.tenant).or_default();
+        ports.slot = ports.slot.or(unit.slot);
+        ports.by_service.insert(unit.service, unit.port);
     }
+    let known = versions.into_iter();
+    out.versions = known
+        .filter_map(|(name, version)| Some((name, version?)))
+        .collect();
     Ok(out)
 }

@@ -191,6 +191,25 @@ impl State {
         self.publish(name);
     }
 
+    /// Shows how far an operation is, in the messages of the conditions that
+    /// say that one is under way. It is not kept.
+    pub fn show_progress(&self, name: &TenantName, message: &str) {
+        {
+            let mut inner = self.lock();
+            let Some(status) = inner.statuses.get_mut(name) else {
+                return;
+            };
+            let mut shown = TenantStatus::clone(status);
+            for condition in &mut shown.conditions {
+                if ["Ready", "Reconciling", "VersionCurrent"].contains(&condition.kind.as_str()) {
+                    message.clone_into(&mut condition.message);
+                }
+            }
+            *status = Arc::new(shown);
+        }
+        self.publish(name);
+    }
+
     /// Forgets the status of a tenant that was removed: one of its name that
     /// comes later has not been seen yet.
     pub fn forget_status(&self, name: &TenantName) {

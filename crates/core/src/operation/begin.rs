@@ -101,6 +101,7 @@ impl Operation {
             database: None,
             backup_id: Some(Backup::new_id(now, number)),
             backed_up: false,
+            was_healthy: true,
             failure: None,
             halted: None,
             ended: None,

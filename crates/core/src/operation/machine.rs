@@ -209,7 +209,7 @@ impl Operation {
         match self.phase {
             Phase::RollingBack => Some(self.undo()).filter(|phase| self.has(*phase)),
             Phase::Restoring => Some(Phase::Reverting).filter(|phase| self.has(*phase)),
-            Phase::Reverting => Some(Phase::Confirming),
+            Phase::Reverting => Some(Phase::Confirming).filter(|_| self.was_healthy),
             _ => None,
         }
     }

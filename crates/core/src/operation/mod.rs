@@ -71,6 +71,9 @@ pub struct Operation {
     /// Whether that backup was made and verified.
     #[serde(default)]
     pub backed_up: bool,
+    /// Whether the tenant's services worked before. If they did not, going
+    /// back cannot be held to it.
+    pub was_healthy: bool,
     /// Why it goes back, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,

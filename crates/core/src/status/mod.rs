@@ -26,6 +26,9 @@ pub enum Facet {
     Ports,
     /// `Prepared`: user, folders and the release are there.
     Prepared,
+    /// `VersionCurrent`: the tenant runs the version that its spec asks for,
+    /// and no upgrade, backup or restore is under way.
+    Version,
     /// `ServicesReady`: the services run and answer.
     Services,
     /// `ProxyReady`: nginx serves the tenant's domains.
@@ -36,10 +39,11 @@ pub enum Facet {
 }
 
 impl Facet {
-    const ALL: [Facet; 6] = [
+    const ALL: [Facet; 7] = [
         Facet::Manifest,
         Facet::Ports,
         Facet::Prepared,
+        Facet::Version,
         Facet::Services,
         Facet::Proxy,
         Facet::SharedDatabase,
@@ -52,6 +56,7 @@ impl Facet {
             Facet::Manifest => "ManifestAccepted",
             Facet::Ports => "PortsAllocated",
             Facet::Prepared => "Prepared",
+            Facet::Version => "VersionCurrent",
             Facet::Services => "ServicesReady",
             Facet::Proxy => "ProxyReady",
             Facet::SharedDatabase => "SharedDatabaseReady",
@@ -151,6 +156,10 @@ impl TenantStatus {
                 }
             }
             (None, None) => {}
+        }
+        status.operation = pass.record.operation_status();
+        if status.schema_version.is_none() {
+            status.schema_version = pass.record.schema_version;
         }
         status.conditions = conditions(pass);
         status
@@ -384,6 +393,10 @@ fn fine(facet: Facet, pass: Pass<'_>) -> (&'static str, String) {
         }
         Facet::Prepared => (
             "Installed",
+            format!("version {}", pass.record.tenant.spec.version),
+        ),
+        Facet::Version => (
+            "Current",
             format!("version {}", pass.record.tenant.spec.version),
         ),
         Facet::Services => ("Running", "every service runs and answers".into()),

@@ -255,6 +255,10 @@ impl Host for MemoryHost {
         self.with(|world| world.probe(probe))
     }
 
+    async fn log_tail(&self, unit: &str) -> Vec<String> {
+        vec![format!("the last words of {unit}")]
+    }
+
     async fn database(
         &self,
         database: &Database,

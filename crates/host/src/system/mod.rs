@@ -30,7 +30,9 @@ use crate::releases::{self, Releases};
 use crate::sockets::Sockets;
 use crate::systemd::{Systemd, UnitEvent};
 use crate::users::Users;
-use crate::{ActionError, Done, Host, HostError, HostEvent, PortsInUse, Probe, databases, sysctl};
+use crate::{
+    ActionError, Counts, Done, Host, HostError, HostEvent, PortsInUse, Probe, databases, sysctl,
+};
 use reload::UnitReload;
 
 /// How long the first listing of units may take at the start.
@@ -130,6 +132,17 @@ impl SystemHost {
         });
     }
 
+    /// How often systemd and nginx were asked for what all tenants share.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let (nginx_reloads, nginx_tests) = self.nginx.counts();
+        Counts {
+            daemon_reloads: self.units.counts(),
+            nginx_reloads,
+            nginx_tests,
+        }
+    }
+
     fn layout(&self) -> Layout<'_> {
         Layout::new(&self.spec)
     }
@@ -199,6 +212,10 @@ impl Host for SystemHost {
 
     async fn probe(&self, probe: &Probe) -> Health {
         self.health.probe(probe).await
+    }
+
+    async fn log_tail(&self, unit: &str) -> Vec<String> {
+        crate::systemd::journal::tail(unit).await
     }
 
     async fn database(

@@ -13,6 +13,9 @@
 mod cache;
 mod connection;
 mod jobs;
+pub mod journal;
+mod output;
+mod transient;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +26,7 @@ use zbus::message::Message;
 
 use connection::{Command, Shared};
 pub use jobs::JobResult;
+pub use transient::{End, OnLine, Outcome, Transient};
 
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
@@ -60,6 +64,9 @@ pub enum SystemdError {
         /// For how long.
         after: Duration,
     },
+    /// No pipe can be made for a program's output.
+    #[error("cannot make a pipe")]
+    Pipe(#[source] std::io::Error),
     /// An answer that is not understood.
     #[error("systemd's answer to {method} is not understood")]
     Answer {

@@ -9,25 +9,30 @@
 //! next pass plans again from what it sees.
 
 mod apply;
+mod operation;
 mod readiness;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cb_core::api::{Application, Host, TenantStatus};
 use cb_core::desired::{Desired, Inputs, check};
-use cb_core::observed::{Observed, Scope, i360_of};
+use cb_core::observed::{Health, Observed, Scope, i360_of};
 use cb_core::plan::{Aspect, BlockReason, Plan, converge, remove};
 use cb_core::ports::PortError;
 use cb_core::record::{Phase, Ports, Record};
 use cb_core::status::{Facet, Pass, Problem};
-use cb_core::types::TenantName;
+use cb_core::types::{ObjectName, TenantName, Version};
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, Request};
+use operation::Operated;
+
 use crate::state::State;
 use crate::status_file::StatusSink;
 
+pub use operation::Slots;
 pub use readiness::Readiness;
 
 /// How often a pass plans again after it did something. A plan is met by one
@@ -48,6 +53,11 @@ pub struct Engine<H> {
     pub sink: Arc<dyn StatusSink>,
     /// What is known of the services' health.
     pub readiness: Readiness,
+    /// How many operations run at once.
+    pub slots: Slots,
+    /// The versions that managed units named at the start, for tenants whose
+    /// records were lost; each is used once.
+    pub recovered: Mutex<BTreeMap<TenantName, Version>>,
 }
 
 /// When to look at the tenant again.
@@ -84,8 +94,20 @@ impl<H: cb_host::Host> Engine<H> {
             return Again::Gone;
         };
         match record.phase {
-            Phase::Active => self.active(record, cancel).await,
-            Phase::Retaining | Phase::Deleting => self.removing(record, cancel).await,
+            Phase::Active => self.active(name, cancel).await,
+            Phase::Retaining | Phase::Deleting => {
+                // What is under way is brought to its end first: a database
+                // that is half of one version is left to nobody.
+                match self.operate(name, cancel).await {
+                    Operated::Idle | Operated::Waiting(_) | Operated::Halted => {}
+                    Operated::Interrupted => return Again::Backoff,
+                    Operated::Blocked(problem) => return self.cannot_look(name, problem).await,
+                }
+                match self.state.record(name) {
+                    Some(record) => self.removing(record, cancel).await,
+                    None => Again::Gone,
+                }
+            }
             Phase::Retained => Again::OnChange,
         }
     }
@@ -104,20 +126,54 @@ impl<H: cb_host::Host> Engine<H> {
         if record.phase != Phase::Active {
             return Ok(remove(&observed, record, &self.spec));
         }
-        let application = application.ok_or_else(|| no_application(record))?;
+        let application =
+            application.ok_or_else(|| no_application(&record.tenant.spec.application))?;
         check(&record.tenant, application, &self.spec).map_err(misfit)?;
         let ports = self.ports(record, application, &observed, true).await?;
         let desired = self.desired(record, application, &ports, &observed)?;
         Ok(converge(&desired, &ports, &observed, record, &self.spec))
     }
 
-    async fn active(&self, record: Record, cancel: &CancellationToken) -> Again {
-        let name = record.name().clone();
+    async fn active(&self, name: &TenantName, cancel: &CancellationToken) -> Again {
+        if let Err(problem) = self.recover_deployed(name).await {
+            return self.cannot_look(name, problem).await;
+        }
+        let operated = self.operate(name, cancel).await;
+        let Some(mut record) = self.state.record(name) else {
+            return Again::Gone;
+        };
+        let waiting = match operated {
+            Operated::Interrupted => return Again::Backoff,
+            Operated::Blocked(mut problem) => {
+                if let Some(operation) = &record.operation {
+                    let what = operation::under_way(operation).message;
+                    problem.message = format!("{what}: {}", problem.message);
+                }
+                self.cannot_look(name, problem).await;
+                return Again::After(operation::RETRY);
+            }
+            Operated::Halted => {
+                let problem = operation::version_problem(&record);
+                let findings = Findings {
+                    problems: problem.into_iter().collect(),
+                    ..Findings::default()
+                };
+                self.report(&record, &findings, &BTreeMap::new()).await;
+                return Again::OnChange;
+            }
+            Operated::Waiting(problem) => Some(problem),
+            Operated::Idle => None,
+        };
         let mut findings = Findings::default();
-        for reason in self.state.refused(&name) {
+        for reason in self.state.refused(name) {
             findings
                 .problems
                 .push(Problem::new(Facet::Manifest, "Refused", reason));
+        }
+        let version = waiting.or_else(|| operation::version_problem(&record));
+        findings.problems.extend(version);
+        if let Some(effective) = record.effective() {
+            record.tenant = effective;
         }
         let application = self.state.application(&record.tenant.spec.application);
         let application = application.as_ref().map(|known| &known.application);
@@ -134,7 +190,7 @@ impl<H: cb_host::Host> Engine<H> {
         if cancel.is_cancelled() {
             return Again::Backoff;
         }
-        let Some(record) = self.state.record(&name) else {
+        let Some(record) = self.state.record(name) else {
             return Again::Gone;
         };
         let mut again = if retry {
@@ -142,18 +198,25 @@ impl<H: cb_host::Host> Engine<H> {
         } else {
             Again::OnChange
         };
-        let mut health = std::collections::BTreeMap::new();
+        if let Some(next) = self.next_backup(&record)
+            && again == Again::OnChange
+        {
+            again = Again::After(next);
+        }
+        let mut health = BTreeMap::new();
         self.proxy_running(&mut findings);
         if let Some(desired) = &findings.desired {
             let ready = self
                 .readiness
-                .judge(&*self.host, desired, &findings.observed)
+                .judge(&*self.host, desired, &findings.observed, Duration::MAX)
                 .await;
             health = ready.health;
             findings.problems.extend(ready.problems);
-            if again == Again::OnChange {
-                again = ready.again.map_or(Again::OnChange, Again::After);
-            }
+            again = match (again, ready.again) {
+                (Again::OnChange, Some(after)) => Again::After(after),
+                (Again::After(next), Some(after)) => Again::After(next.min(after)),
+                (again, _) => again,
+            };
         }
         self.report(&record, &findings, &health).await;
         again
@@ -172,16 +235,19 @@ impl<H: cb_host::Host> Engine<H> {
         let scope = Scope::of(record, application, &self.spec);
         findings.observed = self.host.observe(&scope).await.map_err(unreachable)?;
         self.readiness.note_running(name, &findings.observed);
-        let application = application.ok_or_else(|| no_application(record))?;
+        let application =
+            application.ok_or_else(|| no_application(&record.tenant.spec.application))?;
         check(&record.tenant, application, &self.spec).map_err(misfit)?;
         let ports = self
             .ports(record, application, &findings.observed, false)
             .await?;
+        let effective = &record.tenant;
         for round in 0.. {
             // The record changes with each round.
-            let Some(record) = self.state.record(name) else {
+            let Some(mut record) = self.state.record(name) else {
                 return Ok(false);
             };
+            effective.clone_into(&mut record.tenant);
             let desired = self.desired(&record, application, &ports, &findings.observed)?;
             self.readiness
                 .mark_backing_off(&desired, &mut findings.observed);
@@ -199,6 +265,7 @@ impl<H: cb_host::Host> Engine<H> {
                 }
                 break;
             }
+            self.note_deployed(&record, &findings.plan).await?;
             if round == MAX_ROUNDS {
                 // Something undoes what is done; the back-off keeps it calm.
                 let steps: Vec<_> = findings
@@ -235,6 +302,50 @@ impl<H: cb_host::Host> Engine<H> {
             .blocked
             .iter()
             .any(|blocked| blocked.reason != BlockReason::CrashLoop))
+    }
+
+    /// A tenant whose record was lost runs what its units say.
+    async fn recover_deployed(&self, name: &TenantName) -> Result<(), Problem> {
+        let known = |mut all: MutexGuard<'_, BTreeMap<_, Version>>| all.remove(name);
+        let version = known(
+            self.recovered
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        let Some(version) = version else {
+            return Ok(());
+        };
+        let recover = |record: &mut Record| {
+            if record.deployed.is_none() {
+                let mut spec = record.tenant.spec.clone();
+                spec.version = version;
+                record.deployed = Some(Box::new(spec));
+            }
+        };
+        let recovered = self.state.update(name, recover).await;
+        recovered.map(drop).map_err(not_saved)
+    }
+
+    /// Records what the tenant is being brought to, before it is: another
+    /// version is reached by an upgrade from it.
+    async fn note_deployed(&self, record: &Record, plan: &Plan) -> Result<(), Problem> {
+        let spec = &record.tenant.spec;
+        let held = plan.hold.is_some() || !plan.blocked.is_empty();
+        if held || record.operation.is_some() || record.deployed.as_deref() == Some(spec) {
+            return Ok(());
+        }
+        let deployed = Some(Box::new(spec.clone()));
+        let noted = self.state.update(record.name(), |r| r.deployed = deployed);
+        noted.await.map(drop).map_err(not_saved)
+    }
+
+    /// When the next scheduled backup is due.
+    fn next_backup(&self, record: &Record) -> Option<Duration> {
+        let policy = &record.tenant.spec.database.backup;
+        let policy = policy.or(&self.spec.spec.defaults.backup);
+        let when = cb_core::operation::next_backup(record, &policy)?;
+        let wait = when.duration_since(jiff::Timestamp::now());
+        Some(Duration::try_from(wait).unwrap_or(Duration::from_secs(1)))
     }
 
     /// The tenant's ports: what it has, or what it is given now. With
@@ -380,8 +491,7 @@ impl<H: cb_host::Host> Engine<H> {
                 problems: vec![problem],
                 ..Findings::default()
             };
-            self.report(&record, &findings, &std::collections::BTreeMap::new())
-                .await;
+            self.report(&record, &findings, &BTreeMap::new()).await;
         }
         Again::Backoff
     }
@@ -390,7 +500,7 @@ impl<H: cb_host::Host> Engine<H> {
         &self,
         record: &Record,
         findings: &Findings,
-        health: &std::collections::BTreeMap<cb_core::types::ObjectName, cb_core::observed::Health>,
+        health: &BTreeMap<ObjectName, Health>,
     ) {
         let name = record.name();
         let previous = self.state.status(name);
@@ -451,10 +561,9 @@ fn unreachable(error: cb_host::HostError) -> Problem {
     )
 }
 
-fn no_application(record: &Record) -> Problem {
+fn no_application(application: &ObjectName) -> Problem {
     let message = format!(
-        "spec.application: there is no Application `{}` in the folder of manifests",
-        record.tenant.spec.application
+        "spec.application: there is no Application `{application}` in the folder of manifests"
     );
     Problem::new(Facet::Manifest, "ApplicationNotFound", message)
 }

@@ -145,11 +145,14 @@ impl Readiness {
         }
     }
 
+    /// Asks the services. A success that is not older than their period, nor
+    /// than `max_age`, is good enough.
     pub(super) async fn judge(
         &self,
         host: &impl Host,
         desired: &Desired,
         observed: &Observed,
+        max_age: Duration,
     ) -> Verdict {
         let mut verdict = Verdict::default();
         for service in &desired.services {
@@ -184,7 +187,7 @@ impl Readiness {
                         port: service.port,
                         path: check.path.to_string(),
                         timeout: Duration::from_secs(check.timeout_seconds.into()),
-                        max_age: period,
+                        max_age: period.min(max_age),
                     };
                     let health = host.probe(&probe).await;
                     let error = health

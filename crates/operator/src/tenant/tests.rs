@@ -111,6 +111,8 @@ impl Bench {
             ledger: Arc::new(ledger),
             sink: Arc::new(NoSink),
             readiness: Readiness::default(),
+            slots: Slots::new(2).0,
+            recovered: Default::default(),
         };
         Self { engine, records }
     }
