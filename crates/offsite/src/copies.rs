@@ -50,18 +50,16 @@ impl Destination {
     /// # Errors
     /// What the destination answers.
     pub async fn delete(&self, tenant: &TenantName, id: &BackupId) -> Result<bool, Error> {
-        let objects = self.objects(tenant, id).await?;
+        let mut objects = self.objects(tenant, id).await?;
         if let Some(copy) = self.copy_folder(tenant, id) {
             return blocking(move || folder::remove_copy(&copy)).await;
         }
-        if objects.contains_key(Backup::DESCRIPTION) {
-            let description = self.copy_key(tenant, id).join(Backup::DESCRIPTION);
-            self.remove(&description).await?;
-        }
-        for meta in objects.values() {
+        let there = !objects.is_empty();
+        let description = objects.remove(Backup::DESCRIPTION);
+        for meta in description.iter().chain(objects.values()) {
             self.remove(&meta.location).await?;
         }
-        Ok(!objects.is_empty())
+        Ok(there)
     }
 
     /// Takes away all copies of a tenant but those to keep, and half copies

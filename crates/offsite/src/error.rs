@@ -232,6 +232,8 @@ impl Error {
 struct Answer {
     status: Option<u16>,
     code: Option<String>,
+    /// Without a place to go to, which object_store keeps no status of.
+    redirects: bool,
 }
 
 impl Answer {
@@ -250,6 +252,7 @@ impl Answer {
                 _ => None,
             }),
             code: code.filter(plain),
+            redirects: text.contains("Received redirect"),
         }
     }
 }
@@ -260,6 +263,9 @@ impl std::fmt::Display for Answer {
             (Some(status), Some(code)) => write!(f, "the server answered {status} {code}"),
             (Some(status), None) => write!(f, "the server answered {status}"),
             (None, Some(code)) => write!(f, "the server answered {code}"),
+            (None, None) if self.redirects => {
+                f.write_str("the server redirects to another one; correct the region or endpoint")
+            }
             (None, None) => f.write_str("the server's answer was not understood"),
         }
     }

@@ -96,7 +96,7 @@ impl Destination {
             let to = path.clone();
             let file = blocking(move || create(&to)).await;
             let file = file.map_err(Error::local("write", &path))?;
-            let found = self.read_back(&key, meta.size, Some((file, &path))).await?;
+            let found = self.read_back(&key, meta.size, Some((file, path))).await?;
             if found != *sum {
                 let problem = format!("its SHA-256 should be {sum} and is {found}");
                 return Err(self.damaged(&key, problem));

@@ -57,7 +57,7 @@ impl Destination {
     ) -> Result<Pushed, Error> {
         let source = Source::read(folder).await?;
         let sums = source.sums().render();
-        let objects = self.objects(tenant, id).await?;
+        let mut objects = self.objects(tenant, id).await?;
         let copy = self.copy_key(tenant, id);
         match self.standing(&source, &sums, &copy, &objects).await? {
             Standing::Whole => return Ok(Pushed::AlreadyThere),
@@ -68,7 +68,10 @@ impl Destination {
                     id: id.clone(),
                 });
             }
-            Standing::Damaged => self.remove(&copy.clone().join(Backup::DESCRIPTION)).await?,
+            Standing::Damaged => {
+                self.remove(&copy.clone().join(Backup::DESCRIPTION)).await?;
+                objects.remove(Backup::DESCRIPTION);
+            }
             Standing::Unfinished => {}
         }
         if let Some(folder) = self.copy_folder(tenant, id) {

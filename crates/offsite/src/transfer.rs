@@ -1,8 +1,8 @@
 //! Moving the content of one object, in parts, with bounded memory.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::path::Path;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use object_store::path::Path as Key;
@@ -99,33 +99,27 @@ impl Destination {
         &self,
         key: &Key,
         size: u64,
-        into: Option<(File, &Path)>,
+        into: Option<(File, PathBuf)>,
     ) -> Result<String, Error> {
-        let (file, path) = into.unzip();
         let mut sink = Sink {
             hasher: Hasher::default(),
-            file,
+            into,
         };
         let mut at = 0;
         while at < size {
             let end = size.min(at + PART);
-            let piece = self
-                .store
-                .get_range(key, at..end)
-                .await
-                .map_err(|error| match error {
-                    object_store::Error::NotFound { .. } => self.damaged(key, "it is missing"),
-                    error => self.failed("read a file", &error),
-                })?;
+            let piece = self.store.get_range(key, at..end).await;
+            let piece = piece.map_err(|error| match error {
+                object_store::Error::NotFound { .. } => self.damaged(key, "it is missing"),
+                error => self.failed("read a file", &error),
+            })?;
             if piece.len() as u64 != end - at {
                 return Err(self.damaged(key, "it is shorter than listed"));
             }
             at = end;
-            let taken = blocking(move || sink.take(&piece)).await;
-            sink = taken.map_err(Error::local("write", path.unwrap_or(Path::new(""))))?;
+            sink = blocking(move || sink.take(&piece)).await?;
         }
-        let finished = blocking(move || sink.finish()).await;
-        finished.map_err(Error::local("sync", path.unwrap_or(Path::new(""))))
+        blocking(move || sink.finish()).await
     }
 }
 
@@ -152,21 +146,22 @@ impl<'a> Reader<'a> {
 /// Where the content of an object goes.
 struct Sink {
     hasher: Hasher,
-    file: Option<File>,
+    into: Option<(File, PathBuf)>,
 }
 
 impl Sink {
-    fn take(mut self, piece: &[u8]) -> io::Result<Self> {
+    fn take(mut self, piece: &[u8]) -> Result<Self, Error> {
         self.hasher.update(piece);
-        if let Some(file) = &mut self.file {
-            file.write_all(piece)?;
+        if let Some((file, path)) = &mut self.into {
+            file.write_all(piece)
+                .map_err(Error::local("write", path.as_path()))?;
         }
         Ok(self)
     }
 
-    fn finish(self) -> io::Result<String> {
-        if let Some(file) = &self.file {
-            file.sync_all()?;
+    fn finish(self) -> Result<String, Error> {
+        if let Some((file, path)) = self.into {
+            file.sync_all().map_err(Error::local("sync", path))?;
         }
         Ok(self.hasher.finish())
     }
