@@ -22,6 +22,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 pub use diagnostic::{Diagnostic, Finding, Severity};
+pub use suggest::among as nearest;
 
 use crate::api::{API_VERSION, Application, Host, Kind, Object, Tenant};
 use crate::schema;
