@@ -18,4 +18,5 @@ mod ports;
 mod secrets;
 mod smoke;
 mod truth;
+mod upgrade;
 mod world;

@@ -1,0 +1,83 @@
+//! Databases that cannot be opened: nothing is deleted, and a person is told.
+
+use anyhow::Result;
+
+use super::Upgrades;
+
+/// Law 9: a log that does not replay is kept with its database, the tenant is
+/// not started on it, and a backup brings it back.
+#[test]
+fn a_log_that_does_not_replay_is_quarantined() -> Result<()> {
+    let upgrades = Upgrades::running("badwal", &[], &["ky04"])?;
+    let world = &upgrades.world;
+    let rows = upgrades.rows("ky04")?;
+    upgrades.put("ky04", "v0.2.0")?;
+    let backup = upgrades.wait_operation("ky04", "v0.2.0", "Succeeded")?["backup"].clone();
+    let backup = backup.as_str().unwrap_or_default().to_owned();
+    world.wait_ready("ky04")?;
+    upgrades.add_rows("ky04")?;
+
+    // Damage in the middle of the log that a kill leaves.
+    world.host.sh(
+        "systemctl stop cb-operator && systemctl kill --signal=KILL ky04-api.service && systemctl stop ky04-api.service ky04-frontend.service\n\
+         cd /var/lib/cb/tenants/ky04/db && size=$(stat -c %s tenant.duckdb.wal) && [ $size -gt 400 ]\n\
+         dd if=/dev/urandom of=tenant.duckdb.wal bs=1 seek=$((size / 2)) count=64 conv=notrunc 2>/dev/null\n\
+         sha256sum tenant.duckdb tenant.duckdb.wal | sort >/root/before",
+    )?;
+    upgrades.put("ky04", "v0.3.0")?;
+    world.start()?;
+    let operation = upgrades.wait_operation("ky04", "v0.3.0", "Halted")?;
+    assert_eq!(operation["reason"], "WalDoesNotReplay", "{operation:#}");
+    world.wait_condition("ky04", "Stalled", "True WalDoesNotReplay")?;
+    let same = "sha256sum tenant.duckdb tenant.duckdb.wal | sort | diff /root/before -";
+    world
+        .host
+        .sh(&format!("cd /var/lib/cb/tenants/ky04/db && {same}"))?;
+    world.host.sh(&format!(
+        "cd /var/lib/cb/backups/ky04/quarantine/* && {same}"
+    ))?;
+    assert_eq!(world.show("ky04-api.service", "ActiveState")?, "inactive");
+
+    // A restore by explicit word: the version goes back with the database.
+    let restored = world.host.exec(&[
+        "cbctl",
+        "restore",
+        "ky04",
+        &backup,
+        "--to-version",
+        "v0.1.0",
+        "--wait",
+    ])?;
+    assert_eq!(restored.code, Some(0), "{restored:?}");
+    world.wait_ready("ky04")?;
+    upgrades.is_at("ky04", "v0.1.0", 1, &rows)?;
+    let kept = upgrades.backups("ky04")?;
+    assert!(
+        kept.contains("./replaced/") && kept.contains("./quarantine/"),
+        "{kept}"
+    );
+    Ok(())
+}
+
+/// A database that another version of DuckDB wrote is not opened, and told so.
+#[test]
+fn a_database_of_another_duckdb_is_refused() -> Result<()> {
+    let upgrades = Upgrades::running("otherduck", &[], &["ky04"])?;
+    let world = &upgrades.world;
+    world.host.sh(
+        "systemctl stop cb-operator ky04-api.service ky04-frontend.service\n\
+         printf '\\377' | dd of=/var/lib/cb/tenants/ky04/db/tenant.duckdb bs=1 seek=12 conv=notrunc 2>/dev/null\n\
+         sha256sum /var/lib/cb/tenants/ky04/db/tenant.duckdb >/root/before",
+    )?;
+    upgrades.put("ky04", "v0.2.0")?;
+    world.start()?;
+    world.wait_condition("ky04", "Stalled", "True")?;
+    let mut told = String::new();
+    world.waits("it is told", || {
+        told = upgrades.operation("ky04")?.to_string();
+        Ok(told.contains("NotADatabase") || told.contains("version of DuckDB"))
+    })?;
+    assert!(told.contains("Checkpointing failed"), "{told}");
+    world.host.sh("sha256sum -c /root/before")?;
+    Ok(())
+}
