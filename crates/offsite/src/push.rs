@@ -77,19 +77,16 @@ impl Destination {
         if let Some(folder) = self.copy_folder(tenant, id) {
             blocking(move || folder::remove_staged(&folder)).await?;
         }
-        let is_description = |name: &&FileName| name.as_str() == Backup::DESCRIPTION;
-        let (last, first): (Vec<_>, Vec<_>) = source.files.keys().partition(is_description);
         let mut bytes = 0;
-        for name in first {
+        let last = &source.description;
+        for name in source.files.keys().filter(|name| *name != last) {
             bytes += self.send(&source, name, &copy, &objects).await?;
         }
         let key = copy.clone().join(SUMS);
         let (size, sum) = (sums.len() as u64, sum_of(sums.as_bytes()));
         self.put(&key, Bytes::from(sums)).await?;
         self.confirm(&key, size, &sum).await?;
-        for name in last {
-            bytes += self.send(&source, name, &copy, &objects).await?;
-        }
+        bytes += self.send(&source, last, &copy, &objects).await?;
         Ok(Pushed::Copied { bytes })
     }
 
@@ -100,44 +97,33 @@ impl Destination {
         copy: &Key,
         objects: &Objects,
     ) -> Result<Standing, Error> {
-        let Some(description) = objects.get(Backup::DESCRIPTION) else {
+        let name = &source.description;
+        let Some(description) = objects.get(name.as_str()) else {
             return Ok(Standing::Unfinished);
         };
         let listed = match objects.get(SUMS) {
             Some(meta) if meta.size <= MAX_SUMS => {
                 let key = copy.clone().join(SUMS);
-                Some(self.read_back(&key, meta.size, None).await?)
+                let found = self.read_back(&key, meta.size, None).await?;
+                Some(found == sum_of(sums.as_bytes()))
             }
-            Some(_) => return Ok(Standing::Different),
+            Some(_) => Some(false),
             None => None,
         };
-        if listed
-            .as_ref()
-            .is_some_and(|sum| *sum != sum_of(sums.as_bytes()))
-        {
-            return Ok(Standing::Different);
-        }
-        let same_size = |(name, file): (&FileName, &crate::source::SourceFile)| {
-            objects
-                .get(name.as_str())
-                .is_some_and(|meta| meta.size == file.size)
+        let ours = &source.files[name];
+        let described = description.size == ours.size && {
+            let key = copy.clone().join(name.as_str());
+            self.read_back(&key, ours.size, None).await? == ours.sha256
         };
-        let sizes = source.files.iter().all(same_size);
-        let of_description = source
-            .files
-            .iter()
-            .find(|(name, _)| name.as_str() == Backup::DESCRIPTION);
-        let key = copy.clone().join(Backup::DESCRIPTION);
-        let same = match of_description {
-            Some((_, file)) if file.size == description.size => {
-                self.read_back(&key, file.size, None).await? == file.sha256
-            }
-            _ => false,
-        };
-        Ok(match (listed, same) {
-            (Some(_), true) if sizes => Standing::Whole,
-            (Some(_), _) | (None, true) => Standing::Damaged,
-            (None, false) => Standing::Different,
+        let complete = source.files.iter().all(|(name, file)| {
+            let there = objects.get(name.as_str());
+            there.is_some_and(|meta| meta.size == file.size)
+        });
+        Ok(match (listed, described) {
+            (Some(true), true) if complete => Standing::Whole,
+            // One of the two names the backup; the other may be what was lost.
+            (Some(true), _) | (None, true) => Standing::Damaged,
+            (Some(false), _) | (None, false) => Standing::Different,
         })
     }
 

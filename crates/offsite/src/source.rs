@@ -15,6 +15,8 @@ use crate::sums::{FileName, Hasher, SUMS, Sums};
 /// The files of a backup on the host, with their sizes and checksums.
 pub(crate) struct Source {
     folder: PathBuf,
+    /// The name of its description, which is one of the files.
+    pub(crate) description: FileName,
     pub(crate) files: BTreeMap<FileName, SourceFile>,
 }
 
@@ -57,13 +59,15 @@ impl Source {
             let (size, sha256) = sum(file).map_err(Error::local("read", &path))?;
             files.insert(name, SourceFile { size, sha256 });
         }
-        if !files
-            .keys()
-            .any(|name| name.as_str() == Backup::DESCRIPTION)
-        {
-            return Err(not(format!("it has no {}", Backup::DESCRIPTION)));
-        }
-        Ok(Self { folder, files })
+        let mut names = files.keys();
+        let description = names.find(|name| name.as_str() == Backup::DESCRIPTION);
+        let missing = || not(format!("it has no {}", Backup::DESCRIPTION));
+        let description = description.cloned().ok_or_else(missing)?;
+        Ok(Self {
+            folder,
+            description,
+            files,
+        })
     }
 
     pub(crate) fn sums(&self) -> Sums {

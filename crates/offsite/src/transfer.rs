@@ -50,7 +50,7 @@ impl Destination {
         mut reader: Reader<'_>,
         part: u64,
     ) -> Result<(), Error> {
-        // A part is what was read at once: the writer's own limit is above it.
+        // The writer cuts at the same size: what is read at once is one part.
         let limit = usize::try_from(part).unwrap_or(usize::MAX);
         let mut writer = WriteMultipart::new_with_chunk_size(upload, limit);
         let failure = loop {
