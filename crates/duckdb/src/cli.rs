@@ -14,6 +14,7 @@ use crate::limits::Watch;
 use crate::migrate::{self, Wanted};
 use crate::open::Limits;
 use crate::progress::Progress;
+use crate::restore;
 use crate::verify::{self, Expected};
 
 const EXIT_CODES: &str = "\
@@ -141,6 +142,31 @@ enum Command {
         #[arg(long)]
         sha256: Option<String>,
     },
+    /// Make a database what a backup is, and keep what it was in a folder. Run
+    /// again after a kill, it ends the same.
+    Restore {
+        /// The backup.
+        backup: PathBuf,
+        /// The database, which may be missing.
+        file: PathBuf,
+        /// Where the files of the database go that are there now.
+        #[arg(long, value_name = "DIR")]
+        aside: PathBuf,
+        /// The SHA-256 that the backup's file must have.
+        #[arg(long)]
+        sha256: Option<String>,
+        /// Do nothing if the database has the bytes of the backup already.
+        #[arg(long)]
+        discard_equal: bool,
+    },
+    /// Copy a database and its log into a folder as they are, without opening
+    /// them in DuckDB.
+    Quarantine {
+        /// The database.
+        file: PathBuf,
+        /// The folder.
+        dir: PathBuf,
+    },
     /// A digest of the content that does not depend on the order of rows.
     Digest {
         /// The database.
@@ -224,6 +250,22 @@ fn dispatch(command: Command, path: &Path, context: &Context) -> Result<Value, E
             };
             verify::verify(path, &expected, context)
         }
+        Command::Restore {
+            file,
+            aside,
+            sha256,
+            discard_equal,
+            ..
+        } => {
+            let wanted = restore::Wanted {
+                file: absolute(&file)?,
+                aside: absolute(&aside)?,
+                sha256,
+                discard_equal,
+            };
+            restore::restore(path, &wanted, context)
+        }
+        Command::Quarantine { dir, .. } => restore::quarantine(path, &absolute(&dir)?, context),
         Command::Digest { .. } => verify::digest(path, context),
     }
 }
@@ -239,6 +281,8 @@ impl Command {
             | Command::Checkpoint { file, .. }
             | Command::Backup { file, .. }
             | Command::Verify { backup: file, .. }
+            | Command::Restore { backup: file, .. }
+            | Command::Quarantine { file, .. }
             | Command::Digest { file } => file,
         }
     }

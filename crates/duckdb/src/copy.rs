@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, ioctl_ficlone, renameat_with};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, ioctl_ficlone, renameat, renameat_with};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -44,6 +44,26 @@ impl AtRest {
             path: path.to_owned(),
             files,
         })
+    }
+
+    /// Locks what there is of a database at `path`: its file may be missing, and
+    /// need not be one that DuckDB can read.
+    pub(crate) fn find(path: &Path) -> Result<AtRest, Error> {
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(AtRest {
+                path: path.to_owned(),
+                files: sidecars(path)?,
+            }),
+            _ => AtRest::lock(path),
+        }
+    }
+
+    /// The open file that has `suffix` after the database's name.
+    pub(crate) fn file(&self, suffix: &str) -> Option<&File> {
+        self.files
+            .iter()
+            .find(|(name, _)| *name == suffix)
+            .map(|(_, file)| file)
     }
 
     /// Bytes of all sidecars.
@@ -93,12 +113,23 @@ struct Copied {
 impl Copy {
     /// Copies `source`, to be placed at `to`. Synced when this returns.
     pub(crate) fn make(source: &AtRest, to: &Path, watch: &Watch) -> Result<Copy, Error> {
+        let all: Vec<&str> = source.files.iter().map(|(suffix, _)| *suffix).collect();
+        Copy::some(source, &all, to, watch)
+    }
+
+    /// Copies the files of `source` that have one of `suffixes`.
+    pub(crate) fn some(
+        source: &AtRest,
+        suffixes: &[&str],
+        to: &Path,
+        watch: &Watch,
+    ) -> Result<Copy, Error> {
         let prefix = prefix(to);
         let parent = to.parent().unwrap_or(Path::new("/"));
         remove_stale(parent, &prefix);
         let folder = folder(parent, &prefix)
             .map_err(|error| Error::io("making a folder in", parent, error))?;
-        Copy::fill(folder, source, watch)
+        Copy::fill(folder, source, suffixes, watch)
     }
 
     /// A copy for reading what cannot be read in place. It lies beside the
@@ -111,12 +142,15 @@ impl Copy {
         let folder = folder(parent, &prefix)
             .or_else(|_| folder(&std::env::temp_dir(), &prefix))
             .map_err(|error| Error::io("making a folder in", parent, error))?;
-        Copy::fill(folder, &AtRest::lock(path)?, watch)
+        let source = AtRest::lock(path)?;
+        let all: Vec<&str> = source.files.iter().map(|(suffix, _)| *suffix).collect();
+        Copy::fill(folder, &source, &all, watch)
     }
 
     fn fill(
         (folder, lock): (TempDir, File),
         source: &AtRest,
+        suffixes: &[&str],
         watch: &Watch,
     ) -> Result<Copy, Error> {
         let mut copy = Copy {
@@ -126,7 +160,8 @@ impl Copy {
             files: Vec::new(),
             reflink: false,
         };
-        for (suffix, from) in &source.files {
+        let wanted = |(suffix, _): &&(&'static str, File)| suffixes.contains(suffix);
+        for (suffix, from) in source.files.iter().filter(wanted) {
             let to = beside(&copy.path(), suffix);
             let from_path = beside(&source.path, suffix);
             let (file, expected) = copy_file(from, &from_path, &to, watch)?;
@@ -143,6 +178,19 @@ impl Copy {
     /// Where the copy of the database is.
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join(&self.name)
+    }
+
+    /// The copy of the file that has `suffix` after the database's name.
+    pub(crate) fn file(&self, suffix: &str) -> Option<&File> {
+        self.files
+            .iter()
+            .find(|copied| copied.suffix == suffix)
+            .map(|copied| &copied.file)
+    }
+
+    /// Whether there is the database and no log.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.files.iter().all(|copied| copied.suffix.is_empty())
     }
 
     /// Reads the copies again: what they are, under the names that they will
@@ -182,6 +230,14 @@ impl Copy {
             let from = beside(&self.path(), copied.suffix);
             place(&from, &name)?;
         }
+        files::sync_folder(to)
+    }
+
+    /// Gives the copy of a database without a log the name `to`, and takes it
+    /// from the file that has it, at once.
+    pub(crate) fn replace(self, to: &Path) -> Result<(), Error> {
+        renameat(CWD, self.path(), CWD, to)
+            .map_err(|error| Error::io("placing", to, error.into()))?;
         files::sync_folder(to)
     }
 }

@@ -71,6 +71,10 @@ pub(crate) enum Error {
     Exists { path: PathBuf },
     #[error("{path} is no regular file")]
     NotRegular { path: PathBuf },
+    #[error("{path} is no folder")]
+    NotAFolder { path: PathBuf },
+    #[error("{path} is the folder of the database itself")]
+    OwnFolder { path: PathBuf },
     #[error("the path {path} cannot be used: it is not UTF-8 text")]
     Path { path: PathBuf },
     #[error("another process has {path} open")]
@@ -209,7 +213,7 @@ impl Error {
 
     pub(crate) fn code(&self) -> Code {
         match self {
-            Error::Root => Code::Usage,
+            Error::Root | Error::OwnFolder { .. } => Code::Usage,
             Error::Locked { .. } => Code::Locked,
             Error::NotADatabase { .. } | Error::Damaged { .. } => Code::NotADatabase,
             Error::Wal { .. } => Code::Wal,
@@ -227,6 +231,7 @@ impl Error {
             Error::OutOfMemory { .. } => Code::OutOfMemory,
             Error::Exists { .. }
             | Error::NotRegular { .. }
+            | Error::NotAFolder { .. }
             | Error::Path { .. }
             | Error::EndedTransaction { .. }
             | Error::Incomparable { .. }
@@ -246,6 +251,7 @@ impl Error {
     fn hint(&self) -> Option<&'static str> {
         let hint = match self {
             Error::Root => "run it as the user that owns the database",
+            Error::OwnFolder { .. } => "name another, in which it can be kept",
             Error::OutOfMemory { .. } => "give more with --memory-limit",
             Error::Locked { .. } => "stop the service that uses it, then try again",
             Error::Wal { .. } => {

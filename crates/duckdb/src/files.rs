@@ -21,6 +21,9 @@ use crate::limits::Watch;
 /// is written during a checkpoint, and one that joins both after a crash.
 pub(crate) const SIDECARS: [&str; 3] = [".wal", ".wal.checkpoint", ".wal.recovery"];
 
+/// How much is read at once.
+const CHUNK: usize = 1 << 20;
+
 /// One file of a database or backup.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -111,6 +114,33 @@ pub(crate) fn report_open(file: &File, path: &Path, watch: &Watch) -> Result<Fil
     })
 }
 
+/// Whether two open files have the same bytes; `path` is one of them.
+pub(crate) fn equal(one: &File, other: &File, path: &Path, watch: &Watch) -> Result<bool, Error> {
+    let length = |file: &File| {
+        file.metadata()
+            .map(|metadata| metadata.len())
+            .map_err(|source| Error::io("reading", path, source))
+    };
+    let end = length(one)?;
+    if end != length(other)? {
+        return Ok(false);
+    }
+    let (mut ours, mut theirs) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let mut at = 0;
+    while at < end {
+        watch.check()?;
+        let size = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+        one.read_exact_at(&mut ours[..size], at)
+            .and_then(|()| other.read_exact_at(&mut theirs[..size], at))
+            .map_err(|source| Error::io("reading", path, source))?;
+        if ours[..size] != theirs[..size] {
+            return Ok(false);
+        }
+        at += size as u64;
+    }
+    Ok(true)
+}
+
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -132,7 +162,7 @@ pub(crate) fn each_chunk(
     watch: &Watch,
     mut take: impl FnMut(&[u8]) -> Result<(), Error>,
 ) -> Result<u64, Error> {
-    let mut buffer = vec![0; 1 << 20];
+    let mut buffer = vec![0; CHUNK];
     let mut total = 0;
     loop {
         watch.check()?;

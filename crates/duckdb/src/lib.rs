@@ -23,15 +23,19 @@
 //! | `backup` | `file backup{file bytes sha256} sidecars[{file bytes sha256}] walBytes reflink header`, with `--verify` also `content`, with `--table` also `schemaVersion` |
 //! | `verify` | `backup{file bytes sha256} content comparedWith` |
 //! | `digest` | `file content{digest definitions rows tables[{schema name rows digest}]}` |
+//! | `restore` | `backup restored{file bytes sha256} sidecars[{file bytes sha256}] aside[file] header` |
+//! | `quarantine` | `file kept[{file bytes sha256}] added` |
 //! | any failure | `error{kind message detail hint applied transactionLimit}` |
 //!
 //! Progress lines: `{event: planned, from, to, pending}`, `{event: started |
-//! applied, migration}`, `{event: copied, file}`, `{event: read, file, rows}`.
+//! applied, migration}`, `{event: copied, file}`, `{event: read, file, rows}`,
+//! `{event: kept, files}`.
 //!
 //! What must not live here: which tenant, which release, when to back up, what
-//! to do about a failure. That is the operator's. Nothing here deletes or
-//! replaces a database or a WAL.
+//! to do about a failure. That is the operator's. Nothing here deletes a database
+//! or a WAL: [`restore`] alone replaces them, and keeps what it replaces.
 
+mod aside;
 mod backup;
 mod cli;
 mod commands;
@@ -45,6 +49,7 @@ mod migrate;
 mod migrations;
 mod open;
 mod progress;
+mod restore;
 mod statements;
 mod verify;
 mod wal;

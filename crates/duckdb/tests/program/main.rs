@@ -10,4 +10,5 @@ mod damage;
 mod files;
 mod limits;
 mod migrations;
+mod restore;
 mod world;
