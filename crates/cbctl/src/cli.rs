@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 
 use crate::client::Client;
-use crate::commands::{apply, completion, delete, describe, diff, get, validate, version};
+use crate::commands::{
+    alerts, apply, completion, delete, describe, diff, events, get, validate, version,
+};
 use crate::error::CommandError;
 use crate::output::{Format, Ui};
 
@@ -59,6 +61,10 @@ enum Command {
     Delete(delete::Args),
     /// Show what would change, or what differs on the host now
     Diff(diff::Args),
+    /// Show what happened
+    Events(events::Args),
+    /// Show what needs a person now, or try the alert sinks out
+    Alerts(alerts::Args),
     /// Check manifests; needs no operator
     Validate(validate::Args),
     /// Show the versions of cbctl and of the operator
@@ -108,6 +114,8 @@ fn run(command: &Command, context: &Context) -> Done {
             Command::Apply(args) => apply::run(args, context).await,
             Command::Delete(args) => delete::run(args, context).await,
             Command::Diff(args) => diff::run(args, context).await,
+            Command::Events(args) => events::run(args, context).await,
+            Command::Alerts(args) => alerts::run(args, context).await,
             Command::Validate(args) => validate::run(args, context),
             Command::Version(args) => version::run(args, context).await,
             Command::Completion(args) => completion::run(

@@ -89,9 +89,14 @@ impl Object {
             .unwrap_or_default()
     }
 
+    /// The time at a JSON pointer, if there is one.
+    pub(crate) fn time(&self, pointer: &str) -> Option<Timestamp> {
+        self.text(pointer)?.parse().ok()
+    }
+
     /// When it was created.
     pub(crate) fn created(&self) -> Option<Timestamp> {
-        self.text("/metadata/creationTimestamp")?.parse().ok()
+        self.time("/metadata/creationTimestamp")
     }
 
     /// Whether it is being deleted.

@@ -194,7 +194,7 @@ fn dry(dry_run: bool) -> &'static str {
 }
 
 /// A text as part of a URL's path or query.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     // `.` and `..` would be steps of the path.
     let dots = text.bytes().all(|byte| byte == b'.');
     let mut out = String::with_capacity(text.len());

@@ -1,10 +1,12 @@
 //! The commands, one file each.
 
+pub(crate) mod alerts;
 pub(crate) mod apply;
 pub(crate) mod completion;
 pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod diff;
+pub(crate) mod events;
 pub(crate) mod get;
 pub(crate) mod validate;
 pub(crate) mod version;

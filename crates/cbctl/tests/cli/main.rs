@@ -7,6 +7,7 @@ mod apply;
 mod delete;
 mod diff;
 mod get;
+mod happenings;
 mod server;
 mod validate;
 mod world;

@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) refuse: BTreeMap<String, (u16, Value)>,
     /// How many times a tenant is read before it is ready, or gone.
     pub(crate) looks: usize,
+    /// Code and body of the next answers, before all others.
+    pub(crate) scripted: std::collections::VecDeque<(u16, String)>,
     /// Method, path and body of every request.
     pub(crate) asked: Vec<(String, String)>,
 }
@@ -114,12 +116,18 @@ async fn answer(
     state
         .asked
         .push((format!("{method} {short}"), body.clone()));
-    let (code, result, value) = state.answer(&method, &target, &body);
+    let (code, result, text) = match state.scripted.pop_front() {
+        Some((code, text)) => (code, "", text),
+        None => {
+            let (code, result, value) = state.answer(&method, &target, &body);
+            (code, result, value.to_string())
+        }
+    };
     let response = Response::builder()
         .status(code)
         .header("content-type", "application/json")
         .header("x-cb-result", result)
-        .body(Full::new(Bytes::from(value.to_string())))
+        .body(Full::new(Bytes::from(text)))
         .unwrap();
     Ok(response)
 }
