@@ -122,7 +122,7 @@ fn invocation_of(unit: &str) -> Option<String> {
 }
 
 /// Bytes as hexadecimal digits.
-fn hex(value: &Variant<'_>) -> Option<String> {
+pub(super) fn hex(value: &Variant<'_>) -> Option<String> {
     let Variant::Array(bytes) = value else {
         return None;
     };
@@ -154,9 +154,31 @@ pub(super) fn service_of(path: &str) -> Option<String> {
     name.ends_with(SUFFIX).then_some(name)
 }
 
+/// The object path of a unit.
+pub(super) fn path_of(unit: &str) -> String {
+    let mut path = UNIT_PREFIX.to_owned();
+    for (place, byte) in unit.bytes().enumerate() {
+        let plain = byte.is_ascii_alphabetic() || (byte.is_ascii_digit() && place > 0);
+        match plain {
+            true => path.push(byte.into()),
+            false => path.push_str(&format!("_{byte:02x}")),
+        }
+    }
+    path
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn object_paths_come_from_unit_names() {
+        for unit in ["ky04-api.service", "04-api.service", "cb_job_x.service"] {
+            assert_eq!(service_of(&path_of(unit)).as_deref(), Some(unit));
+        }
+        let path = path_of("04_a.service");
+        assert_eq!(path, format!("{UNIT_PREFIX}_304_5fa_2eservice"));
+    }
 
     #[test]
     fn unit_names_come_from_object_paths() {
