@@ -95,37 +95,55 @@ impl Backup {
     }
 }
 
+/// What retention has to know of a backup, or of a copy of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its identifier.
+    pub id: BackupId,
+    /// When it was made; one without a time that can be read is not old.
+    pub created: Option<Timestamp>,
+    /// Whether it is known to be good.
+    pub good: bool,
+}
+
+impl From<&Backup> for Candidate {
+    fn from(backup: &Backup) -> Self {
+        Self {
+            id: backup.id.clone(),
+            created: backup.created.parse().ok(),
+            good: backup.verified,
+        }
+    }
+}
+
 /// The backups that are not to be kept by the policy. `kept` are never among
-/// them (an operation refers to them), and neither is the newest verified one:
-/// it may be the only good one.
+/// them (an operation refers to them), and neither is the newest good one: it
+/// may be the only one.
 #[must_use]
 pub fn expired(
-    backups: &[Backup],
+    mut backups: Vec<Candidate>,
     policy: &BackupPolicy,
     kept: &BTreeSet<BackupId>,
     now: Timestamp,
 ) -> Vec<BackupId> {
-    let mut newest_first: Vec<&Backup> = backups.iter().collect();
-    newest_first.sort_by(|a, b| (&b.created, &b.id).cmp(&(&a.created, &a.id)));
-    let good = newest_first.iter().find(|backup| backup.verified);
-    let good = good.map(|backup| &backup.id);
+    backups.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
+    let good = backups.iter().find(|backup| backup.good);
+    let good = good.map(|backup| backup.id.clone());
     let count = policy.keep_count.unwrap_or(BackupPolicy::KEEP_COUNT);
     let oldest = policy.keep_days.map(|days| {
         let span = SignedDuration::from_hours(24 * i64::from(days));
         now.checked_sub(span).unwrap_or(Timestamp::MIN)
     });
-    let too_old = |backup: &Backup| {
-        let created = backup.created.parse::<Timestamp>();
-        // A time that cannot be read does not make a backup old.
-        oldest.is_some_and(|oldest| created.is_ok_and(|created| created < oldest))
+    let too_old = |backup: &Candidate| {
+        let created = backup.created;
+        oldest.is_some_and(|oldest| created.is_some_and(|created| created < oldest))
     };
-    newest_first
-        .iter()
+    backups
+        .into_iter()
         .enumerate()
         .filter(|(place, backup)| *place >= count as usize || too_old(backup))
-        .map(|(_, backup)| &backup.id)
-        .filter(|id| Some(*id) != good && !kept.contains(*id))
-        .cloned()
+        .map(|(_, backup)| backup.id)
+        .filter(|id| Some(id) != good.as_ref() && !kept.contains(id))
         .collect()
 }
 
@@ -166,7 +184,8 @@ mod tests {
         let policy = serde_yaml::from_str(policy).unwrap();
         let kept = kept.iter().map(|id| id.parse().unwrap()).collect();
         let now = "2026-11-30T00:00:00Z".parse().unwrap();
-        let gone = expired(backups, &policy, &kept, now);
+        let candidates = backups.iter().map(Candidate::from).collect();
+        let gone = expired(candidates, &policy, &kept, now);
         gone.iter().map(ToString::to_string).collect()
     }
 

@@ -29,10 +29,12 @@ use tokio_util::sync::CancellationToken;
 use crate::ledger::{Ledger, Request};
 use operation::Operated;
 
+use crate::metrics::Metrics;
+use crate::offsite::Offsite;
 use crate::state::State;
 use crate::status_file::StatusSink;
 
-pub use operation::Slots;
+pub use operation::{Slots, in_use};
 pub use readiness::Readiness;
 
 /// How often a pass plans again after it did something. A plan is met by one
@@ -53,8 +55,12 @@ pub struct Engine<H> {
     pub sink: Arc<dyn StatusSink>,
     /// What is known of the services' health.
     pub readiness: Readiness,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// How many operations run at once.
     pub slots: Slots,
+    /// Copies backups off the host, if the Host says where to.
+    pub offsite: Option<Arc<Offsite<H>>>,
     /// The versions that managed units named at the start, for tenants whose
     /// records were lost; each is used once.
     pub recovered: Mutex<BTreeMap<TenantName, Version>>,

@@ -46,6 +46,8 @@ struct Unit {
     since: Instant,
     /// How many runs in a row were short, this one included.
     short_runs: u32,
+    /// How many runs followed another one.
+    restarts: u64,
     failures: Option<Failures>,
 }
 
@@ -68,6 +70,15 @@ impl Readiness {
     /// Forgets a tenant that is gone.
     pub(super) fn forget(&self, tenant: &TenantName) {
         self.lock().retain(|(of, _), _| of != tenant);
+    }
+
+    /// How many runs of each unit followed another one, by tenant and unit.
+    pub(crate) fn restarts(&self) -> Vec<([String; 2], u64)> {
+        let units = self.lock();
+        let row = |((tenant, unit), seen): (&(TenantName, String), &Unit)| {
+            ([tenant.to_string(), unit.clone()], seen.restarts)
+        };
+        units.iter().map(row).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Units> {
@@ -271,6 +282,7 @@ impl Unit {
             invocation: invocation.to_owned(),
             since,
             short_runs: 1,
+            restarts: 0,
             failures: None,
         }
     }
@@ -281,8 +293,10 @@ impl Unit {
             return;
         }
         let short = now - self.since < FORGIVE;
+        let again = !self.invocation.is_empty() && !invocation.is_empty();
         *self = Self {
             short_runs: if short { self.short_runs + 1 } else { 1 },
+            restarts: self.restarts + u64::from(again),
             failures: self.failures.take(),
             ..Self::seen(invocation, now)
         };
@@ -371,5 +385,10 @@ mod tests {
         assert_eq!(readiness.short_runs(unit, "3"), 3);
         tokio::time::advance(FORGIVE).await;
         assert_eq!(readiness.short_runs(unit, "4"), 1);
+        // Stopped and started by a person is no restart.
+        readiness.short_runs(unit, "");
+        readiness.short_runs(unit, "5");
+        let row = ["a", "a-api.service"].map(str::to_owned);
+        assert_eq!(readiness.restarts(), [(row, 4)]);
     }
 }

@@ -111,7 +111,9 @@ impl Bench {
             ledger: Arc::new(ledger),
             sink: Arc::new(NoSink),
             readiness: Readiness::default(),
+            metrics: crate::metrics::Metrics::new(),
             slots: Slots::new(2).0,
+            offsite: None,
             recovered: Default::default(),
         };
         Self { engine, records }

@@ -7,6 +7,7 @@
 //! with by a later pass, or by the operator's next run.
 
 mod phases;
+mod retention;
 mod slots;
 mod verify;
 
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Engine, Findings, misfit, no_application, not_saved};
 
+pub use retention::in_use;
 pub use slots::Slots;
 
 /// How a call of [`Engine::operate`] ended.
@@ -167,6 +169,12 @@ impl<H: Host> Engine<H> {
         let saved = self.state.update(name, update).await;
         if let Some((next, operation)) = after {
             self.told(name, next, &operation);
+            if next != Next::Work && operation.backed_up {
+                self.expire_backups(name).await;
+                if let Some(offsite) = &self.offsite {
+                    offsite.wake(name);
+                }
+            }
         }
         saved.map(drop).map_err(not_saved)
     }
