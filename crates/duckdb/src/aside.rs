@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::copy::{AtRest, Copy};
+use crate::copy::{self, AtRest, Copy};
 use crate::error::Error;
 use crate::files::{self, SIDECARS, beside};
 use crate::limits::Watch;
@@ -50,6 +50,7 @@ pub(crate) fn keep(source: &AtRest, folder: &Path, how: How, watch: &Watch) -> R
         number += 1;
         base = beside(&first, &format!(".{number}"));
     };
+    copy::remove_stale(&base);
     add(source, &missing, &base, how, watch)?;
     Ok(Kept {
         files: source

@@ -124,10 +124,9 @@ impl Copy {
         to: &Path,
         watch: &Watch,
     ) -> Result<Copy, Error> {
-        let prefix = prefix(to);
-        let parent = to.parent().unwrap_or(Path::new("/"));
-        remove_stale(parent, &prefix);
-        let folder = folder(parent, &prefix)
+        remove_stale(to);
+        let parent = parent(to);
+        let folder = folder(parent, &prefix(to))
             .map_err(|error| Error::io("making a folder in", parent, error))?;
         Copy::fill(folder, source, suffixes, watch)
     }
@@ -136,9 +135,8 @@ impl Copy {
     /// database, where a reflink costs nothing, or in the folder for temporary
     /// files if nothing can be written there.
     pub(crate) fn for_reading(path: &Path, watch: &Watch) -> Result<Copy, Error> {
-        let prefix = prefix(path);
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        remove_stale(parent, &prefix);
+        remove_stale(path);
+        let (parent, prefix) = (parent(path), prefix(path));
         let folder = folder(parent, &prefix)
             .or_else(|_| folder(&std::env::temp_dir(), &prefix))
             .map_err(|error| Error::io("making a folder in", parent, error))?;
@@ -282,6 +280,10 @@ fn copy_file(
     Ok((file, read))
 }
 
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
 fn prefix(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
     format!("{}.scratch-", name.display())
@@ -294,11 +296,12 @@ fn folder(parent: &Path, prefix: &str) -> io::Result<(TempDir, File)> {
     Ok((folder, lock))
 }
 
-/// Removes the copies in `parent` that nobody uses any more. What cannot be
-/// removed is left: it is in nobody's way.
-fn remove_stale(parent: &Path, prefix: &str) {
-    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        let is_ours = entry.file_name().to_string_lossy().starts_with(prefix)
+/// Removes what killed runs left of copies that were to be placed at `to`. What
+/// cannot be removed is left: it is in nobody's way.
+pub(crate) fn remove_stale(to: &Path) {
+    let prefix = prefix(to);
+    for entry in fs::read_dir(parent(to)).into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().to_string_lossy().starts_with(&prefix)
             && entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_ours
             && let Ok(folder) = File::open(entry.path())

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::aside::{self, How, Kept};
 use crate::commands::Context;
-use crate::copy::{AtRest, Copy};
+use crate::copy::{self, AtRest, Copy};
 use crate::error::Error;
 use crate::files::{self, FileReport, SIDECARS, beside};
 use crate::header;
@@ -44,6 +44,7 @@ pub(crate) fn restore(backup: &Path, wanted: &Wanted, context: &Context) -> Resu
     let source = AtRest::lock(backup)?;
     // Also says early that the database is in use.
     let present = AtRest::find(file)?;
+    copy::remove_stale(file);
     if wanted.discard_equal && is_equal(&present, &source, watch)? {
         let mut reports = Vec::new();
         for (suffix, open) in &present.files {
