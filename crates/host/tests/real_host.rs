@@ -1,17 +1,16 @@
 //! The drivers on real systemd, D-Bus and nginx.
 //!
-//! Each test boots a throwaway host and runs itself in it: outside it boots,
-//! inside (told by a variable) it does its work as root of that host.
+//! Each test runs itself as root of a throwaway host, see `support`.
 
 #![allow(
     clippy::disallowed_methods,
     reason = "the host is thrown away after the test"
 )]
 
+mod support;
+
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cb_core::api::HostSpec;
@@ -23,46 +22,9 @@ use cb_core::types::TenantName;
 use cb_host::nginx::{Nginx, NginxPaths, SiteChange, SiteError};
 use cb_host::systemd::{JOB_TIMEOUT, Systemd, SystemdError, UnitEvent};
 use cb_host::{Host, SystemHost};
-use cb_testhost::{Options, TestHost};
+use support::{on_host, sh};
 
-const INSIDE: &str = "CB_INSIDE_A_TEST_HOST";
 const SECONDS: Duration = Duration::from_secs(20);
-
-/// Runs `work` inside a throwaway host.
-fn on_host<F: Future<Output = ()>>(test: &str, work: impl FnOnce() -> F) {
-    if std::env::var_os(INSIDE).is_some() {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        return builder.enable_all().build().unwrap().block_on(work());
-    }
-    let program = std::env::current_exe().unwrap();
-    let options = Options::new("drivers").bind_ro(program.display(), "/opt/test");
-    let host = TestHost::boot(options).unwrap();
-    let variable = format!("{INSIDE}=1");
-    let command = [
-        "env",
-        &variable,
-        "/opt/test",
-        "--exact",
-        "--nocapture",
-        test,
-    ];
-    let output = host.exec(&command).unwrap();
-    println!("{}{}", output.stdout, output.stderr);
-    let ran = output.stdout.contains("1 passed");
-    assert!(
-        output.code == Some(0) && ran,
-        "see above; {}",
-        host.journal("nginx")
-    );
-}
-
-fn sh(script: &str) -> String {
-    let output = Command::new("sh").args(["-euc", script]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script}: {text}{complaint}");
-    text.trim_end().to_owned()
-}
 
 async fn systemd() -> Systemd {
     let systemd = Systemd::spawn();
