@@ -63,6 +63,12 @@ impl<'a> Layout<'a> {
         self.state("backups")
     }
 
+    /// What was found of people's in the place of a tenant's things.
+    #[must_use]
+    pub fn set_aside(&self, tenant: &TenantName) -> PathBuf {
+        self.state("set-aside").join(tenant.as_str())
+    }
+
     /// The shared, immutable folder of a release.
     #[must_use]
     pub fn release(&self, application: &ObjectName, version: &Version) -> PathBuf {

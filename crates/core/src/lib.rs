@@ -27,6 +27,7 @@ pub mod backup;
 pub mod database;
 pub mod desired;
 pub mod digest;
+pub mod drift;
 pub mod event;
 pub mod layout;
 pub mod manifest;

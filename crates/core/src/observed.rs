@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Application, Host, Tenant};
+use crate::drift::Actor;
 use crate::layout::{Layout, unit_name, user_name};
 use crate::mark::Owner;
 use crate::record::Record;
@@ -18,6 +19,15 @@ use crate::types::TenantName;
 /// Where systemd also looks for units, besides the Host's own unit folder. A
 /// unit of a tenant's name there is somebody else's.
 pub const FOREIGN_UNIT_FOLDERS: [&str; 2] = ["/run/systemd/system", "/usr/lib/systemd/system"];
+
+/// Where systemd looks for drop-ins of units, besides the Host's own unit
+/// folder: `systemctl set-property` writes to the first two.
+pub const DROP_IN_FOLDERS: [&str; 4] = [
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/run/systemd/system",
+    "/usr/lib/systemd/system",
+];
 
 /// What to look at for one tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +133,46 @@ pub struct Observed {
     /// The failed units that are not to be started yet, with a word on when:
     /// they failed again and again.
     pub backing_off: BTreeMap<String, String>,
+    /// Home and shell of the tenant's user.
+    pub account: Option<Account>,
+    /// The drop-ins that override the tenant's units, by unit.
+    pub drop_ins: BTreeMap<String, BTreeSet<PathBuf>>,
+    /// Whether the running nginx has read its configuration since the tenant's
+    /// site was touched last; absent if that is not known.
+    pub site_loaded: Option<bool>,
+    /// The units that have run for long enough to listen on their ports.
+    pub settled: BTreeSet<String>,
+    /// Who changed a file last, of those that are known for certain.
+    pub actors: BTreeMap<PathBuf, Actor>,
+}
+
+impl Observed {
+    /// The links that mask a unit outside of the Host's own unit folder.
+    #[must_use]
+    pub fn masks(&self, unit: &str) -> Vec<PathBuf> {
+        let foreign = FOREIGN_UNIT_FOLDERS.map(|folder| Path::new(folder).join(unit));
+        let masks = foreign
+            .into_iter()
+            .filter(|path| matches!(self.paths.get(path), Some(PathState::Link(to)) if to == Path::new("/dev/null")));
+        masks.collect()
+    }
+}
+
+/// What the file of users says of a user, beside its ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Account {
+    /// The home folder.
+    pub home: String,
+    /// The login shell.
+    pub shell: String,
+}
+
+impl Account {
+    /// Whether the shell lets somebody in: none is `/bin/sh`.
+    #[must_use]
+    pub fn can_log_in(&self) -> bool {
+        !matches!(self.shell.rsplit('/').next(), Some("nologin" | "false"))
+    }
 }
 
 /// A user and its group.
@@ -159,8 +209,22 @@ pub enum PathState {
         /// The owning group id.
         gid: u32,
     },
-    /// Anything else, in words: `a symbolic link`, `a FIFO`, `a file of 3 GB`.
+    /// A symbolic link to this target.
+    Link(PathBuf),
+    /// Anything else, in words: `a FIFO`, `a file of 3 GB`.
     Other(String),
+}
+
+/// What it is, in words.
+impl fmt::Display for PathState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PathState::File { .. } => "a file",
+            PathState::Folder { .. } => "a folder",
+            PathState::Link(_) => "a symbolic link",
+            PathState::Other(what) => what,
+        })
+    }
 }
 
 /// What systemd says about a unit.
@@ -175,6 +239,60 @@ pub struct UnitState {
     pub load_state: String,
     /// The unit's current InvocationID, 32 hexadecimal digits.
     pub invocation_id: Option<String>,
+    /// How its last run ended, if that was seen.
+    pub exit: Option<Exit>,
+}
+
+/// How a run of a unit ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// systemd's word, for example `success`, `signal`, `oom-kill`, `timeout`.
+    pub result: String,
+    /// How the main process ended, as in `si_code` of sigaction(2): 1 it
+    /// exited, 2 a signal ended it, 3 so and it left a core.
+    pub code: i32,
+    /// Its exit status or the signal's number.
+    pub status: i32,
+}
+
+/// Signals that are sent on purpose, and not because a program is wrong.
+const SENT: [(i32, &str); 7] = [
+    (1, "HUP"),
+    (2, "INT"),
+    (9, "KILL"),
+    (10, "USR1"),
+    (12, "USR2"),
+    (14, "ALRM"),
+    (15, "TERM"),
+];
+
+impl Exit {
+    const EXITED: i32 = 1;
+    const KILLED: i32 = 2;
+
+    /// Whether somebody ended it by a signal.
+    #[must_use]
+    pub fn is_kill(&self) -> bool {
+        self.code == Self::KILLED
+            && !matches!(self.result.as_str(), "oom-kill" | "timeout" | "watchdog")
+            && SENT.iter().any(|(number, _)| *number == self.status)
+    }
+
+    /// In words; `None` if no process has ended.
+    #[must_use]
+    pub fn in_words(&self) -> Option<String> {
+        let status = self.status;
+        match (self.result.as_str(), self.code) {
+            ("oom-kill", _) => Some("the kernel ended it: out of memory".to_owned()),
+            ("watchdog", _) => Some("systemd ended it: its watchdog was silent".to_owned()),
+            (_, 0) => None,
+            (_, Self::EXITED) => Some(format!("it exited with status {status}")),
+            _ => match SENT.iter().find(|(number, _)| *number == status) {
+                Some((_, name)) => Some(format!("signal {name} ended it")),
+                None => Some(format!("it crashed with signal {status}")),
+            },
+        }
+    }
 }
 
 impl UnitState {

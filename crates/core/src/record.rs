@@ -71,6 +71,10 @@ impl Record {
     /// The revision of a service that has to be restarted: no digest is empty.
     pub const STALE: &'static str = "";
 
+    /// The digest of what is being applied: until it was in full, nothing on
+    /// the host is drift. No digest is empty.
+    pub const APPLYING: &'static str = "";
+
     /// The record of a tenant that is new here.
     #[must_use]
     pub fn new(tenant: Tenant, file: String) -> Self {

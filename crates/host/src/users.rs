@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cb_core::observed::User;
+use cb_core::observed::{Account, User};
 use cb_runtime::{CoalesceConfig, Coalescer};
 use tokio::process::Command;
 
 use crate::files::Stamp;
+
+/// The shell that systemd-sysusers gives to a user of a service.
+const NO_LOGIN: &str = "/usr/sbin/nologin";
 
 /// Why a user could not be looked up, made or removed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -54,7 +57,8 @@ pub enum UsersError {
 }
 
 type Batch = Coalescer<PathBuf, Arc<HashMap<PathBuf, UsersError>>>;
-type Parsed = (Stamp, Arc<HashMap<String, User>>);
+type Entries = HashMap<String, (User, Account)>;
+type Parsed = (Stamp, Arc<Entries>);
 
 /// The host's users.
 #[derive(Debug)]
@@ -96,6 +100,14 @@ impl Users {
     /// # Errors
     /// The file of users cannot be read.
     pub fn get(&self, name: &str) -> Result<Option<User>, UsersError> {
+        Ok(self.entry(name)?.map(|(user, _)| user))
+    }
+
+    /// The ids, home and shell of the user of this name.
+    ///
+    /// # Errors
+    /// The file of users cannot be read.
+    pub fn entry(&self, name: &str) -> Result<Option<(User, Account)>, UsersError> {
         let failed = |error: std::io::Error| UsersError::Read {
             path: self.passwd.clone(),
             reason: error.to_string(),
@@ -106,10 +118,10 @@ impl Users {
         if let Some((at, users)) = &*cached
             && *at == stamp
         {
-            return Ok(users.get(name).copied());
+            return Ok(users.get(name).cloned());
         }
         let users = Arc::new(parse(&std::fs::read(&self.passwd).map_err(failed)?));
-        let user = users.get(name).copied();
+        let user = users.get(name).cloned();
         if stamp.is_settled() {
             *cached = Some((stamp, users));
         }
@@ -117,12 +129,17 @@ impl Users {
     }
 
     /// Makes the user that a definition describes; many callers share one run.
-    /// A user that is there already is left as it is.
+    /// Of a user that is there already only the shell is set back.
     ///
     /// # Errors
     /// systemd-sysusers fails on this definition.
     pub async fn ensure(&self, user: &str, file: &Path) -> Result<User, UsersError> {
-        if let Some(there) = self.get(user)? {
+        if let Some((there, account)) = self.entry(user)? {
+            if account.can_log_in() {
+                let _turn = self.changing.lock().await;
+                let arguments = ["--shell", NO_LOGIN, user].map(Path::new);
+                run("usermod", &arguments).await?;
+            }
             return Ok(there);
         }
         let failed = self.batch.submit(file.to_owned()).await;
@@ -202,14 +219,16 @@ async fn run(program: &'static str, arguments: &[&Path]) -> Result<(), UsersErro
 }
 
 /// `name:password:uid:gid:…`; lines of another shape are skipped.
-fn parse(passwd: &[u8]) -> HashMap<String, User> {
+fn parse(passwd: &[u8]) -> Entries {
     let text = String::from_utf8_lossy(passwd);
     let user = |line: &str| {
         let mut fields = line.split(':');
         let name = fields.next()?.to_owned();
         let uid = fields.nth(1)?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
-        Some((name, User { uid, gid }))
+        let home = fields.nth(1)?.to_owned();
+        let shell = fields.next().unwrap_or_default().to_owned();
+        Some((name, (User { uid, gid }, Account { home, shell })))
     };
     text.lines().filter_map(user).collect()
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ApiVersion, Condition, Kind, Object, TenantMeta};
+use crate::drift::DriftStatus;
 use crate::types::{
     Cpu, DomainName, EnvName, EnvValue, HostPath, Memory, ObjectName, TenantName, Version,
 };
@@ -337,6 +338,10 @@ pub struct TenantStatus {
     /// The services, in the Application's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceStatus>,
+    /// How the host differs from what was applied, although nobody asked for
+    /// it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<DriftStatus>,
     /// The state by aspect. `Ready`, `Reconciling` and `Stalled` follow
     /// kstatus.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

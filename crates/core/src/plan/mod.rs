@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{Folder, FolderOwner, ManagedFile, Release};
+use crate::drift::Drift;
 use crate::record::Ports;
 use crate::types::{ObjectName, TenantName};
 
@@ -34,10 +35,13 @@ pub struct Plan {
     pub blocked: Vec<Blocked>,
     /// Why the steps are not to be executed, if so.
     pub hold: Option<Hold>,
+    /// How the host differs from what was applied although nobody asked for
+    /// it: why there are steps of [`Cause::Drift`], and what none can undo.
+    pub drifts: Vec<Drift>,
 }
 
 impl Plan {
-    /// Whether the host is as it should be.
+    /// Whether the host is as it should be, as far as steps can tell.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.blocked.is_empty()
@@ -61,6 +65,24 @@ pub enum Hold {
     Suspended,
     /// The host differs from what was applied and `driftPolicy` is `Detect`.
     Detect,
+    /// What was put right is undone again and again; the next correction has
+    /// to wait.
+    Fought {
+        /// How often it was put right lately.
+        times: u32,
+    },
+}
+
+impl Hold {
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Hold::Suspended => "Suspended",
+            Hold::Detect => "Detect",
+            Hold::Fought { .. } => "Fought",
+        }
+    }
 }
 
 /// One thing to do and why.
@@ -176,6 +198,9 @@ pub enum Action {
     /// Write a unit file. systemd does not know it before the next
     /// [`Action::ReloadUnits`].
     WriteUnit(ManagedFile),
+    /// Move what a person made, a drop-in or a link, into the tenant's folder
+    /// of things set aside.
+    SetAside(PathBuf),
     /// Remove a unit file that carries the tenant's mark.
     RemoveUnit(PathBuf),
     /// Have systemd read the unit files again.
@@ -237,6 +262,7 @@ impl Action {
             Action::InstallRelease(_) => "InstallRelease",
             Action::WriteFile(_) => "WriteFile",
             Action::WriteUnit(_) => "WriteUnit",
+            Action::SetAside(_) => "SetAside",
             Action::RemoveUnit(_) => "RemoveUnit",
             Action::ReloadUnits => "ReloadUnits",
             Action::Enable(_) => "Enable",
@@ -296,6 +322,7 @@ impl fmt::Display for Action {
             }
             Action::WriteFile(file) => write!(f, "write {}", path(&file.path)),
             Action::WriteUnit(file) => write!(f, "write unit {}", path(&file.path)),
+            Action::SetAside(found) => write!(f, "set {} aside", path(found)),
             Action::RemoveUnit(file) => write!(f, "remove unit {}", path(file)),
             Action::ReloadUnits => f.write_str("reload systemd's units"),
             Action::Enable(units) => write!(f, "enable {}", units.join(", ")),

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod drift;
+
 use super::*;
 use crate::api::{Application, DriftPolicy, Host, Tenant};
 use crate::desired::{Desired, Inputs};
@@ -137,6 +139,7 @@ fn running(invocation: &str) -> UnitState {
         sub_state: "running".into(),
         load_state: "loaded".into(),
         invocation_id: Some(invocation.into()),
+        exit: None,
     }
 }
 

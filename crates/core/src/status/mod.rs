@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use crate::api::{Condition, ConditionStatus, ServiceStatus, TenantStatus};
 use crate::desired::Desired;
+use crate::drift::DriftStatus;
 use crate::observed::{Health, Observed};
 use crate::plan::{Aspect, Hold, Plan};
 use crate::record::Record;
@@ -161,6 +162,13 @@ impl TenantStatus {
         if status.schema_version.is_none() {
             status.schema_version = pass.record.schema_version;
         }
+        status.drift = match (pass.plan.hold, pass.previous) {
+            (Some(Hold::Suspended), _) => Vec::new(),
+            (_, previous) => {
+                let before = previous.map_or(&[][..], |previous| &previous.drift);
+                DriftStatus::of(&pass.plan.drifts, before, pass.now)
+            }
+        };
         status.conditions = conditions(pass);
         status
     }
@@ -354,27 +362,48 @@ fn conditions(pass: Pass<'_>) -> Vec<Condition> {
             }
         }
     }
-    if pass.plan.hold == Some(Hold::Detect) {
-        let steps: Vec<String> = pass
-            .plan
-            .steps
-            .iter()
-            .map(|s| format!("{} ({})", s.action, s.reason))
-            .collect();
-        let message = format!(
-            "driftPolicy is Detect; to put it right: {}",
-            steps.join("; ")
-        );
-        add("Drifted", ConditionStatus::True, "Detected", message);
-    } else {
-        add(
-            "Drifted",
+    let (drifted, reason, message) = drifted(pass);
+    add("Drifted", drifted, reason, message);
+    out
+}
+
+fn drifted(pass: Pass<'_>) -> (ConditionStatus, &'static str, String) {
+    let drifts: Vec<String> = pass.plan.drifts.iter().map(ToString::to_string).collect();
+    let drifts = drifts.join("; ");
+    match pass.plan.hold {
+        Some(Hold::Suspended) => (
+            ConditionStatus::Unknown,
+            "Suspended",
+            "spec.suspend is set; what differs is left as it is".into(),
+        ),
+        Some(Hold::Fought { times }) => (
+            ConditionStatus::True,
+            "Fought",
+            format!("put right {times} times and undone again, so the next time waits: {drifts}"),
+        ),
+        Some(Hold::Detect) if drifts.is_empty() => {
+            let steps: Vec<String> = pass
+                .plan
+                .steps
+                .iter()
+                .map(|step| format!("{} ({})", step.action, step.reason))
+                .collect();
+            let steps = steps.join("; ");
+            let message = format!("driftPolicy is Detect; to put it right: {steps}");
+            (ConditionStatus::True, "Detected", message)
+        }
+        Some(Hold::Detect) => (
+            ConditionStatus::True,
+            "Detected",
+            format!("driftPolicy is Detect; what differs is left as it is: {drifts}"),
+        ),
+        None if !drifts.is_empty() => (ConditionStatus::True, "Detected", drifts),
+        None => (
             ConditionStatus::False,
             "InSync",
             "the host is as it was applied".into(),
-        );
+        ),
     }
-    out
 }
 
 fn fine(facet: Facet, pass: Pass<'_>) -> (&'static str, String) {

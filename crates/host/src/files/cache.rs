@@ -98,6 +98,10 @@ impl FileCache {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Some(self.file(path, &stat)),
             FileType::Directory => Some(PathState::Folder { mode, uid, gid }),
+            FileType::Symlink => Some(match std::fs::read_link(path) {
+                Ok(target) => PathState::Link(target),
+                Err(error) => PathState::Other(format!("unreadable ({error})")),
+            }),
             kind => Some(PathState::Other(in_words(kind).to_owned())),
         }
     }
@@ -286,7 +290,10 @@ mod tests {
         let large = folder.path().join("large");
         File::create(&large).unwrap().set_len(3_000_000).unwrap();
         let other = |text: &str| Some(PathState::Other(text.to_owned()));
-        assert_eq!(cache.state(&link), other("a symbolic link"));
+        assert_eq!(
+            cache.state(&link),
+            Some(PathState::Link("/etc/passwd".into()))
+        );
         assert_eq!(cache.state(&fifo), other("a FIFO"));
         assert_eq!(cache.state(&large), other("a file of 3 MB"));
         assert!(FileCache::content(&link).is_err());

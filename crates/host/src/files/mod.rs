@@ -1,10 +1,11 @@
 //! Files and folders, the only place where the operator changes them.
 //!
-//! [`write()`], [`remove`] and [`ensure_dir`] change; [`FileCache`] looks.
+//! [`write()`], [`remove`], [`set_aside`] and [`ensure_dir`] change; [`FileCache`] looks.
 //! Every path is opened without following symbolic links, because tenants own
 //! some of the folders (law 10), and every change is on the disk when the call
 //! returns (law 5).
 
+mod aside;
 mod cache;
 mod dirs;
 mod write;
@@ -12,6 +13,7 @@ mod write;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use aside::set_aside;
 pub(crate) use cache::Stamp;
 pub use cache::{FileCache, MAX_READ, OwnedFile};
 pub use dirs::{ensure_dir, move_dir};

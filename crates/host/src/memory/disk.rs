@@ -77,7 +77,7 @@ impl Node {
                 uid: *uid,
                 gid: *gid,
             },
-            Node::Link(_) => PathState::Other("a symbolic link".to_owned()),
+            Node::Link(target) => PathState::Link(target.clone()),
         }
     }
 }

@@ -28,6 +28,7 @@ impl World {
                 self.mark_pending(DAEMON_RELOAD)?;
                 self.write_file(file)?;
             }
+            Action::SetAside(path) => self.set_aside(tenant, path)?,
             Action::RemoveUnit(path) => {
                 self.mark_pending(DAEMON_RELOAD)?;
                 self.remove_file(path)?;
@@ -244,6 +245,20 @@ impl World {
         let sites = self.sites();
         self.nginx.reload(sites);
         self.unmark(NGINX_RELOAD)
+    }
+
+    fn set_aside(&mut self, tenant: &TenantName, path: &Path) -> Result {
+        self.mark_pending(DAEMON_RELOAD)?;
+        self.effect(format!("set {} aside", path.display()))?;
+        let folder = Layout::new(&self.spec).set_aside(tenant);
+        self.disk.make_folders(&folder);
+        let name = path.display().to_string().replace('/', "-");
+        let taken = |n: &u32| self.disk.get(&folder.join(format!("{name}@{n}"))).is_some();
+        let number = (1..).find(|n| !taken(n)).unwrap_or_default();
+        self.disk
+            .rename(path, &folder.join(format!("{name}@{number}")));
+        self.changed(path);
+        Ok(())
     }
 
     fn archive(&mut self, tenant: &TenantName) -> Result {

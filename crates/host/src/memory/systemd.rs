@@ -74,6 +74,7 @@ impl Unit {
             sub_state: sub.to_owned(),
             load_state: load.to_owned(),
             invocation_id: self.invocation_id.clone().filter(|_| runs),
+            exit: None,
         }
     }
 }

@@ -11,6 +11,7 @@
 //! Crash safety: a marker is in the state folder while files may differ from
 //! what nginx has loaded; [`Nginx::recover`] makes up for the reload.
 
+mod loaded;
 mod offender;
 mod ports;
 mod stage;
@@ -28,6 +29,7 @@ use crate::counts::{NginxCounter, Tally, Tests};
 use crate::files::{self, FileCache, FileError, FileSpec, chain};
 use crate::retry::Retry;
 use crate::systemd::Systemd;
+use loaded::Loaded;
 use offender::Overlay;
 pub use ports::ReferencedPorts;
 use stage::SystemTester;
@@ -126,6 +128,7 @@ type Outcome = Arc<BTreeMap<String, SiteError>>;
 pub struct Nginx {
     batch: Coalescer<Option<SiteChange>, Outcome>,
     marker: PathBuf,
+    loaded: Loaded,
     retry: Retry,
     counter: Arc<NginxCounter>,
 }
@@ -138,6 +141,7 @@ impl Nginx {
     #[must_use]
     pub fn spawn(paths: NginxPaths, systemd: Systemd) -> Self {
         let marker = paths.state.join("pending/nginx-reload");
+        let loaded = Loaded::new(paths.config.clone());
         let counter = Arc::new(NginxCounter::default());
         let worker = Arc::new(Worker {
             tester: SystemTester::new(&paths, Arc::clone(&counter)),
@@ -154,6 +158,7 @@ impl Nginx {
         Self {
             batch,
             marker,
+            loaded,
             retry,
             counter,
         }
@@ -185,6 +190,16 @@ impl Nginx {
             return Ok(());
         }
         self.wait(self.batch.submit(None), "").await
+    }
+
+    /// Whether the running nginx has read its configuration since a site's file
+    /// was touched. `None` if that cannot be known, or a reload is under way.
+    #[must_use]
+    pub fn has_read(&self, site: &Path) -> Option<bool> {
+        if self.marker.exists() {
+            return None;
+        }
+        self.loaded.has_read(site)
     }
 
     async fn wait(&self, ticket: Ticket<Outcome>, name: &str) -> Result<(), SiteError> {

@@ -61,6 +61,13 @@ impl Workers {
     }
 }
 
+/// The workers that take connections now; `None` if the master cannot be found.
+pub(super) fn serving(config: &Path) -> Option<Vec<u32>> {
+    let mut workers = Workers::now(config)?.before;
+    workers.retain(|pid| !is_leaving(*pid));
+    Some(workers)
+}
+
 /// What the main configuration says, or nginx's default.
 fn pid_file(config: &Path) -> PathBuf {
     let text = std::fs::read_to_string(config).unwrap_or_default();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cb_core::desired::{Folder, FolderOwner, ManagedFile};
 use cb_core::mark::Owner;
+use cb_core::observed::{DROP_IN_FOLDERS, FOREIGN_UNIT_FOLDERS};
 use cb_core::plan::Action;
 use cb_core::types::TenantName;
 
@@ -35,6 +36,7 @@ impl SystemHost {
             Action::InstallRelease(release) => self.releases.install(release).await?,
             Action::WriteFile(file) => write_guarded(file, || Ok(())).await?,
             Action::WriteUnit(file) => write_guarded(file, self.units.will_change()).await?,
+            Action::SetAside(path) => self.set_aside(tenant, path).await?,
             Action::RemoveUnit(path) => {
                 remove_guarded(tenant, path, self.units.will_change()).await?;
             }
@@ -110,6 +112,38 @@ impl SystemHost {
         })?;
         let name = name.to_owned();
         Ok(self.nginx.submit(SiteChange { name, content }).await?)
+    }
+
+    /// Guards once more that it is a link, or a drop-in of a unit.
+    async fn set_aside(&self, tenant: &TenantName, path: &Path) -> Result<(), ActionError> {
+        let units = Path::new(self.spec.paths.units.as_str());
+        let folder_of = path.parent().and_then(Path::parent);
+        let is_drop_in = path
+            .parent()
+            .is_some_and(|folder| folder.extension().is_some_and(|extension| extension == "d"))
+            && folder_of.is_some_and(|folder| {
+                folder == units
+                    || DROP_IN_FOLDERS
+                        .iter()
+                        .any(|known| folder == Path::new(known))
+            });
+        let concerns_units = is_drop_in
+            || path.parent() == Some(units)
+            || FOREIGN_UNIT_FOLDERS
+                .iter()
+                .any(|folder| path.starts_with(folder));
+        if concerns_units {
+            self.units.will_change()()?;
+        }
+        let (path, folder) = (path.to_owned(), self.layout().set_aside(tenant));
+        blocking(move || {
+            if !is_drop_in && !path.is_symlink() {
+                return Err(conflict(&path));
+            }
+            files::set_aside(&path, &folder)?;
+            Ok(())
+        })
+        .await
     }
 
     /// Moves the data and the `.env` into a new folder of the backups. Cut off

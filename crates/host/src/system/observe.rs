@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cb_core::mark::Owner;
-use cb_core::observed::{Observed, Scope, Secret};
+use cb_core::observed::{DROP_IN_FOLDERS, Observed, Scope, Secret, UnitState};
 
 use super::SystemHost;
 use crate::HostError;
@@ -28,7 +28,8 @@ impl SystemHost {
         if !self.systemd.is_fresh() {
             return Err(failed(&SystemdError::Disconnected));
         }
-        let user = self.users.get(&scope.user).map_err(|e| failed(&e))?;
+        let entry = self.users.entry(&scope.user).map_err(|e| failed(&e))?;
+        let (user, account) = entry.unzip();
         let bound = self.sockets.dump(SOCKETS_MAX_AGE).await;
         let bound = (*bound.map_err(|e| failed(&e))?).clone();
         let folder = Path::new(self.spec.paths.units.as_str());
@@ -44,15 +45,22 @@ impl SystemHost {
         let mut units = BTreeMap::new();
         let mut enabled = BTreeSet::new();
         for name in names {
-            if let Some(state) = self.systemd.unit(name) {
+            if let Some(state) = self.unit_state(name) {
                 units.insert(name.clone(), state);
             }
             if Path::new(WANTS).join(name).is_symlink() {
                 enabled.insert(name.clone());
             }
         }
+        let site = self.layout().site_file(&scope.tenant);
+        let site_loaded = self.nginx.has_read(&site);
         Ok(Observed {
             user,
+            account,
+            drop_ins: self.drop_ins(scope),
+            site_loaded: site_loaded.filter(|_| paths.contains_key(&site)),
+            settled: BTreeSet::new(),
+            actors: BTreeMap::new(),
             paths,
             units,
             enabled,
@@ -70,6 +78,37 @@ impl SystemHost {
         })
     }
 
+    /// A unit that was stopped is soon taken away by systemd; how it ended is
+    /// still known.
+    fn unit_state(&self, name: &str) -> Option<UnitState> {
+        let gone = || {
+            Some(UnitState {
+                active_state: "inactive".to_owned(),
+                sub_state: "dead".to_owned(),
+                exit: Some(self.systemd.exit(name)?),
+                ..UnitState::default()
+            })
+        };
+        self.systemd.unit(name).or_else(gone)
+    }
+
+    /// The drop-ins of the tenant's units, and those of all its units
+    /// (`NAME-.service.d`). Drop-ins of all services of the host
+    /// (`service.d`) are not about the tenant.
+    fn drop_ins(&self, scope: &Scope) -> BTreeMap<String, BTreeSet<PathBuf>> {
+        let own = self.spec.paths.units.as_str();
+        let folders = || std::iter::once(own).chain(DROP_IN_FOLDERS);
+        let shared: Vec<PathBuf> = folders()
+            .flat_map(|folder| overrides(folder, &format!("{}-.service", scope.tenant)))
+            .collect();
+        let of_unit = |unit: &String| {
+            let own = folders().flat_map(|folder| overrides(folder, unit));
+            let all: BTreeSet<PathBuf> = own.chain(shared.iter().cloned()).collect();
+            (!all.is_empty()).then(|| (unit.clone(), all))
+        };
+        scope.units.iter().filter_map(of_unit).collect()
+    }
+
     fn owned_units(&self, folder: &Path, scope: &Scope) -> Result<BTreeSet<String>, HostError> {
         let owned = self.files.owned(folder, ".service");
         let owned = owned.map_err(|error| HostError(chain(&error)))?;
@@ -80,6 +119,22 @@ impl SystemHost {
         let units = owned.iter().filter(|file| ours(&file.owner));
         Ok(units.map(|file| file.name.clone()).collect())
     }
+}
+
+/// The files and links in a folder of drop-ins that systemd reads.
+fn overrides(folder: &str, unit: &str) -> Vec<PathBuf> {
+    let folder = Path::new(folder).join(format!("{unit}.d"));
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        return Vec::new();
+    };
+    let is_override = |path: &PathBuf| {
+        path.extension().is_some_and(|end| end == "conf")
+            && path
+                .symlink_metadata()
+                .is_ok_and(|meta| meta.is_file() || meta.is_symlink())
+    };
+    let paths = entries.flatten().map(|entry| entry.path());
+    paths.filter(is_override).collect()
 }
 
 /// The value in a secret's file: its text without the line break at the end.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use cb_core::observed::UnitState;
+use cb_core::observed::{Exit, UnitState};
 use zbus::{OwnedObjectPath, Variant};
 
 /// One row of `ListUnits`: name, description, load state, active state, sub
@@ -24,9 +24,15 @@ pub(super) type Row = (
 const UNIT_PREFIX: &str = "/org/freedesktop/systemd1/unit/";
 const SUFFIX: &str = ".service";
 
+/// How many ends are remembered: those of short-lived units of others too.
+const MAX_EXITS: usize = 8192;
+
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     units: BTreeMap<String, UnitState>,
+    /// How runs ended. A unit that is stopped is soon taken away by systemd,
+    /// and no listing tells how it ended: so this outlives the unit.
+    exits: HashMap<String, Exit>,
     /// Whether systemd reads its unit files again and so takes every unit away
     /// for a moment.
     reloading: bool,
@@ -56,15 +62,47 @@ impl Cache {
         for (name, _, load_state, active_state, sub_state, ..) in rows {
             if name.ends_with(SUFFIX) {
                 let invocation_id = invocation_of(&name);
+                let exit = self.exits.get(&name).cloned();
                 let state = UnitState {
                     active_state,
                     sub_state,
                     load_state,
                     invocation_id,
+                    exit,
                 };
                 self.units.insert(name, state);
             }
         }
+    }
+
+    /// systemd tells of the end of a run before it tells of the new state.
+    fn note_exit(&mut self, name: &str, changed: &HashMap<&str, Variant<'_>>) {
+        let Some(Variant::Str(result)) = changed.get("Result") else {
+            return;
+        };
+        let number = |property: &str| match changed.get(property) {
+            Some(Variant::I32(number)) => *number,
+            _ => 0,
+        };
+        if self.exits.len() >= MAX_EXITS {
+            self.exits.clear();
+        }
+        let exit = Exit {
+            result: result.as_str().to_owned(),
+            code: number("ExecMainCode"),
+            status: number("ExecMainStatus"),
+        };
+        if exit.code == 0 && exit.result == "success" {
+            // A run that goes on.
+            self.exits.remove(name);
+        } else {
+            self.exits.insert(name.to_owned(), exit);
+        }
+    }
+
+    /// How the last run of a unit ended that systemd has taken away.
+    pub(super) fn exit(&self, name: &str) -> Option<&Exit> {
+        self.exits.get(name)
     }
 
     /// Until the complete listing that follows a daemon-reload, a unit that is
@@ -83,6 +121,7 @@ impl Cache {
             Some(Variant::Str(text)) => Some(text.as_str().to_owned()),
             _ => None,
         };
+        self.note_exit(name, changed);
         let active = text("ActiveState");
         let invocation = changed.get("InvocationID").and_then(hex);
         if active.is_none() && invocation.is_none() && !changed.contains_key("SubState") {
@@ -105,6 +144,7 @@ impl Cache {
         if let Some(invocation) = invocation {
             state.invocation_id = Some(invocation).filter(|id| !id.is_empty());
         }
+        state.exit = self.exits.get(name).cloned();
         if before == Some(&state) {
             return false;
         }

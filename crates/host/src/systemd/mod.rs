@@ -20,7 +20,7 @@ mod transient;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cb_core::observed::UnitState;
+use cb_core::observed::{Exit, UnitState};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use zbus::message::Message;
 
@@ -148,6 +148,13 @@ impl Systemd {
     #[must_use]
     pub fn unit(&self, name: &str) -> Option<UnitState> {
         self.shared.cache().get(name)
+    }
+
+    /// How the last run of a service ended, also of one that systemd has taken
+    /// away since; `None` if it was not seen.
+    #[must_use]
+    pub fn exit(&self, name: &str) -> Option<Exit> {
+        self.shared.cache().exit(name).cloned()
     }
 
     /// What the cache learns from now on.

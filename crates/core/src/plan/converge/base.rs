@@ -3,6 +3,7 @@
 use super::Planner;
 use super::compare::Difference;
 use crate::desired::{Folder, FolderOwner};
+use crate::observed::Account;
 use crate::plan::{Action, Aspect, BlockReason};
 use crate::record::Ports;
 
@@ -63,11 +64,21 @@ impl Planner<'_> {
             Difference::None if self.observed.user.is_none() => {
                 self.ensure_user("the user does not exist".into())
             }
+            Difference::None
+                if self
+                    .observed
+                    .account
+                    .as_ref()
+                    .is_some_and(Account::can_log_in) =>
+            {
+                self.ensure_user("the user can log in".into());
+            }
             Difference::None => {}
         }
     }
 
     fn ensure_user(&mut self, reason: String) {
+        self.make_room(Aspect::Base, &self.desired.sysusers);
         let action = Action::EnsureUser {
             user: self.desired.user.clone(),
             file: self.desired.sysusers.clone(),

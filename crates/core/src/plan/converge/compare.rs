@@ -3,6 +3,7 @@
 use super::Planner;
 use crate::desired::{Folder, FolderOwner, ManagedFile};
 use crate::observed::PathState;
+use crate::plan::{Action, Aspect, Cause};
 
 /// How a file on the host differs from the desired one.
 pub(super) enum Difference {
@@ -18,7 +19,7 @@ impl Planner<'_> {
             Some(PathState::Folder { mode, uid, gid }) => (*mode, *uid, *gid),
             // The action fails with what is there; nothing is overwritten.
             Some(PathState::File { .. }) => return Some("a file is in its place".into()),
-            Some(PathState::Other(what)) => return Some(format!("{what} is in its place")),
+            Some(other) => return Some(format!("{other} is in its place")),
         };
         let owner = match (folder.owner, self.observed.user) {
             (FolderOwner::Root, _) => (0, 0),
@@ -45,8 +46,11 @@ impl Planner<'_> {
                 uid,
                 gid,
             }) => (digest, owner, *mode, *uid, *gid),
-            Some(PathState::Folder { .. }) => return self.conflict(file, "a folder"),
-            Some(PathState::Other(what)) => return self.conflict(file, what),
+            // Put there since the file was ours: it can be kept elsewhere.
+            Some(PathState::Link(_)) if self.cause == Cause::Drift => {
+                return Difference::Differs("a symbolic link is in its place".into());
+            }
+            Some(other) => return self.conflict(file, &other.to_string()),
         };
         match owner {
             Some(owner) if *owner == self.owner => {}
@@ -63,6 +67,18 @@ impl Planner<'_> {
             return Difference::Differs(format!("it belongs to {uid}:{gid} instead of root"));
         }
         Difference::None
+    }
+
+    /// Moves a link out of the place of a file that is about to be written.
+    pub(super) fn make_room(&mut self, aspect: Aspect, file: &ManagedFile) {
+        if let Some(PathState::Link(_)) = self.observed.paths.get(&file.path) {
+            let action = Action::SetAside(file.path.clone());
+            self.step(
+                aspect,
+                action,
+                "a symbolic link is in the place of the file",
+            );
+        }
     }
 
     fn conflict(&self, file: &ManagedFile, what: &str) -> Difference {

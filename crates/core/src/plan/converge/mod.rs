@@ -15,6 +15,7 @@ use super::{Action, Aspect, BlockReason, Blocked, Cause, Hold, Plan, Step};
 use crate::api::DriftPolicy;
 use crate::api::Host;
 use crate::desired::{Desired, DesiredService};
+use crate::drift;
 use crate::layout::{Layout, unit_name};
 use crate::mark::Owner;
 use crate::observed::{FOREIGN_UNIT_FOLDERS, Observed, PathState, UnitState};
@@ -31,15 +32,26 @@ pub fn converge(
     host: &Host,
 ) -> Plan {
     let asked = record.applied.as_deref() != Some(desired.digest().as_str());
+    let layout = Layout::new(&host.spec);
+    let policy = record
+        .tenant
+        .spec
+        .drift_policy
+        .unwrap_or(host.spec.defaults.drift_policy);
     let mut planner = Planner {
         desired,
         observed,
         record,
-        layout: Layout::new(&host.spec),
+        layout,
         owner: Owner::Tenant(desired.tenant.to_string()),
         cause: if asked { Cause::Change } else { Cause::Drift },
+        policy,
         plan: Plan::default(),
     };
+    // While an operation is under way, what it does is no drift.
+    if !asked && record.operation.is_none() {
+        planner.plan.drifts = drift::find(desired, observed, record, layout);
+    }
     planner.base(ports);
     if !planner.plan.blocked.is_empty() {
         // Nothing is done under a user of somebody else, or without the data.
@@ -54,11 +66,6 @@ pub fn converge(
         planner.services(&stale_units);
     }
     let mut plan = planner.plan;
-    let policy = record
-        .tenant
-        .spec
-        .drift_policy
-        .unwrap_or(host.spec.defaults.drift_policy);
     let for_the_host = plan.steps.iter().any(|step| !step.action.is_record());
     plan.hold = if record.tenant.spec.suspend {
         Some(Hold::Suspended)
@@ -77,6 +84,7 @@ struct Planner<'a> {
     layout: Layout<'a>,
     owner: Owner,
     cause: Cause,
+    policy: DriftPolicy,
     plan: Plan,
 }
 

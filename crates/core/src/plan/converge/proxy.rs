@@ -14,6 +14,10 @@ impl Planner<'_> {
         let path = self.layout.site_file(&self.desired.tenant);
         match &desired.site {
             Some(file) => match self.differs(file) {
+                Difference::None if self.observed.site_loaded == Some(false) => {
+                    let reason = "nginx has not read it since it was touched";
+                    self.step(Aspect::Proxy, Action::WriteSite(file.clone()), reason);
+                }
                 Difference::None => {}
                 // It would show another's pages under the tenant's domains.
                 Difference::Differs(_) if let Some((port, uid)) = held => {
@@ -23,6 +27,7 @@ impl Planner<'_> {
                     self.block(Aspect::Proxy, BlockReason::PortTaken, message);
                 }
                 Difference::Differs(reason) => {
+                    self.make_room(Aspect::Proxy, file);
                     self.step(Aspect::Proxy, Action::WriteSite(file.clone()), reason);
                 }
                 Difference::Conflict(message) => {

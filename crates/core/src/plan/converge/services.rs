@@ -1,13 +1,14 @@
 //! The environment and the units, and which of them are stopped and started.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::compare::Difference;
 use super::{Planner, units_without_file};
+use crate::api::DriftPolicy;
 use crate::desired::DesiredService;
 use crate::observed::{FOREIGN_UNIT_FOLDERS, UnitState};
-use crate::plan::{Action, Aspect, BlockReason, Step};
+use crate::plan::{Action, Aspect, BlockReason, Cause, Step};
 
 impl Planner<'_> {
     /// Units of the tenant that no service wants any more.
@@ -40,9 +41,10 @@ impl Planner<'_> {
                 continue;
             }
             let foreign = FOREIGN_UNIT_FOLDERS.map(|folder| Path::new(folder).join(&service.unit));
+            let masks = self.observed.masks(&service.unit);
             if let Some(path) = foreign
                 .iter()
-                .find(|path| self.observed.paths.contains_key(*path))
+                .find(|path| self.observed.paths.contains_key(*path) && !masks.contains(path))
             {
                 let message = format!(
                     "unit {} exists in {} and is not the operator's; remove it, or choose another tenant name",
@@ -60,6 +62,7 @@ impl Planner<'_> {
         let mut reload = false;
         self.mark_stale();
         if let Difference::Differs(reason) = self.differs(&desired.env) {
+            self.make_room(Aspect::Services, &desired.env);
             self.step(
                 Aspect::Services,
                 Action::WriteFile(desired.env.clone()),
@@ -67,7 +70,9 @@ impl Planner<'_> {
             );
         }
         for service in &desired.services {
+            reload |= self.set_overrides_aside(service);
             if let Difference::Differs(reason) = self.differs(&service.file) {
+                self.make_room(Aspect::Services, &service.file);
                 self.step(
                     Aspect::Services,
                     Action::WriteUnit(service.file.clone()),
@@ -96,6 +101,34 @@ impl Planner<'_> {
             );
         }
         self.run();
+    }
+
+    /// Takes away what makes the unit another than the one that was written.
+    /// Returns whether there is something.
+    fn set_overrides_aside(&mut self, service: &DesiredService) -> bool {
+        let overrides = self.overrides(service);
+        for path in &overrides {
+            let action = Action::SetAside(path.clone());
+            // One drop-in may be for all units of the tenant.
+            if self.plan.steps.iter().all(|step| step.action != action) {
+                let reason = format!("it overrides {}", service.unit);
+                self.step(Aspect::Services, action, reason);
+            }
+        }
+        !overrides.is_empty()
+    }
+
+    /// With `Detect` they stay, also when a change is applied.
+    fn overrides(&self, service: &DesiredService) -> Vec<PathBuf> {
+        if self.cause == Cause::Change && self.policy == DriftPolicy::Detect {
+            return Vec::new();
+        }
+        let masks = self.observed.masks(&service.unit);
+        let drop_ins = self.observed.drop_ins.get(&service.unit);
+        masks
+            .into_iter()
+            .chain(drop_ins.into_iter().flatten().cloned())
+            .collect()
     }
 
     /// A running service whose unit or environment file differs may have been
@@ -252,7 +285,8 @@ impl Planner<'_> {
     }
 
     fn files_differ(&self, service: &DesiredService) -> bool {
-        matches!(self.differs(&service.file), Difference::Differs(_))
+        !self.overrides(service).is_empty()
+            || matches!(self.differs(&service.file), Difference::Differs(_))
             || matches!(self.differs(&self.desired.env), Difference::Differs(_))
     }
 

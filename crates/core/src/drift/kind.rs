@@ -1,0 +1,258 @@
+//! The kinds of drift: a closed, documented list.
+//!
+//! The reference `docs/drift.md` is written from it, so every kind says what
+//! it means, what the operator does about it and what a person should do.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Whether `driftPolicy: Correct` undoes a kind of drift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// The operator puts it right.
+    Correct,
+    /// The operator reports it: what would undo it is a person's to decide.
+    Report,
+}
+
+/// What the reference says of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct About {
+    /// Whether it is undone with `driftPolicy: Correct`.
+    pub remedy: Remedy,
+    /// What it means.
+    pub meaning: &'static str,
+    /// What the operator does with `driftPolicy: Correct`.
+    pub operator: &'static str,
+    /// What a person should do.
+    pub person: &'static str,
+}
+
+/// Declares the kinds: name, remedy, and the three texts of [`About`].
+macro_rules! kinds {
+    ($($name:ident: $remedy:ident, $meaning:literal, $operator:literal, $person:literal;)*) => {
+        /// How the host differs from what was applied.
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        pub enum DriftKind {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl DriftKind {
+            /// All kinds, in the order of the reference.
+            pub const ALL: &[DriftKind] = &[$(DriftKind::$name,)*];
+
+            /// The CamelCase word.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(DriftKind::$name => stringify!($name),)*
+                }
+            }
+
+            /// What the reference says of it.
+            #[must_use]
+            pub fn about(self) -> About {
+                match self {
+                    $(DriftKind::$name => About {
+                        remedy: Remedy::$remedy,
+                        meaning: $meaning,
+                        operator: $operator,
+                        person: $person,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    ServiceStopped: Correct,
+        "A service does not run, and neither the operator nor the service itself ended it: \
+         somebody stopped it, for example with `systemctl stop`.",
+        "Starts it.",
+        "Set `spec.suspend` to keep a tenant down.";
+    ServiceKilled: Correct,
+        "A service was ended by a signal that is sent on purpose, such as KILL or TERM, and not \
+         by systemd.",
+        "Leaves the restart to systemd, and starts a unit that has failed for good.",
+        "Find who sent it; `journalctl -u UNIT` has the time.";
+    ServiceCrashed: Correct,
+        "A service has exited by itself, has crashed, or ran out of memory.",
+        "Leaves the restart to systemd; a unit that has failed for good is started again after \
+         a growing pause.",
+        "See `journalctl -u UNIT` for why it ended.";
+    ServiceRestarted: Correct,
+        "A service was restarted while its unit, a drop-in of it or its `.env` was changed, so \
+         it may run with the change.",
+        "Puts the files right and restarts the service.",
+        "Change the manifest instead of the files.";
+    ServiceNotListening: Report,
+        "A service runs for longer than it may take to start and does not listen on its port.",
+        "Reports it.",
+        "See `journalctl -u UNIT`; restart the service if it hangs.";
+    UnitChanged: Correct,
+        "The content of a unit file is not what the operator wrote.",
+        "Writes it again; a service that was restarted with the change is restarted.",
+        "Change the manifest or the Application instead.";
+    UnitMode: Correct,
+        "The permissions of a unit file were changed.",
+        "Writes it again.",
+        "Find what changed it.";
+    UnitOwner: Correct,
+        "A unit file does not belong to root.",
+        "Writes it again.",
+        "Find what changed it.";
+    UnitDeleted: Correct,
+        "A unit file is gone.",
+        "Writes it again.",
+        "Delete the tenant's manifest to remove its units.";
+    UnitReplaced: Correct,
+        "Something else is in the place of a unit file.",
+        "Moves a symbolic link into the folder `set-aside` of the state folder and writes the \
+         file again. A file without the operator's mark, or a folder, is a conflict: it is not \
+         touched.",
+        "Move what is there away.";
+    UnitDropIn: Correct,
+        "A drop-in (`UNIT.d/*.conf`, from `systemctl edit` or `systemctl set-property`) overrides \
+         a unit.",
+        "Moves it into the folder `set-aside` of the state folder; a service that was restarted \
+         with it is restarted.",
+        "Set limits in `spec.resources`, environment in `spec.env`.";
+    UnitMasked: Correct,
+        "A unit is masked.",
+        "Moves the mask into the folder `set-aside` of the state folder and writes the unit again.",
+        "Set `spec.suspend` to keep a tenant down.";
+    UnitDisabled: Correct,
+        "A unit does not start at boot.",
+        "Enables it.",
+        "Set `spec.suspend` and disable it to keep a tenant down over boots.";
+    FileChanged: Correct,
+        "The content of the `.env` or of the user's definition is not what the operator wrote.",
+        "Writes it again; a service that was restarted with the change is restarted.",
+        "Change `spec.env` instead.";
+    FileMode: Correct,
+        "The permissions of the `.env` or of the user's definition were changed.",
+        "Writes it again.",
+        "Find what changed it; secrets may have been read.";
+    FileOwner: Correct,
+        "The `.env` or the user's definition does not belong to root.",
+        "Writes it again.",
+        "Find what changed it; secrets may have been read.";
+    FileDeleted: Correct,
+        "The `.env` or the user's definition is gone.",
+        "Writes it again.",
+        "Find what removed it.";
+    FileReplaced: Correct,
+        "Something else is in the place of the `.env` or of the user's definition.",
+        "Moves a symbolic link into the folder `set-aside` of the state folder and writes the \
+         file again. A file without the operator's mark, or a folder, is a conflict: it is not \
+         touched.",
+        "Move what is there away.";
+    SiteChanged: Correct,
+        "The content of the nginx site is not what the operator wrote.",
+        "Writes it again and reloads nginx.",
+        "Change `spec.domains` or the Application's routes instead.";
+    SiteMode: Correct,
+        "The permissions of the nginx site were changed.",
+        "Writes it again and reloads nginx.",
+        "Find what changed it.";
+    SiteOwner: Correct,
+        "The nginx site does not belong to root.",
+        "Writes it again and reloads nginx.",
+        "Find what changed it.";
+    SiteDeleted: Correct,
+        "The nginx site is gone.",
+        "Writes it again and reloads nginx.",
+        "Remove the tenant's domains from its manifest to take its site down.";
+    SiteReplaced: Correct,
+        "Something else is in the place of the nginx site.",
+        "Moves a symbolic link into the folder `set-aside` of the state folder and writes the \
+         file again. A file without the operator's mark, or a folder, is a conflict: it is not \
+         touched.",
+        "Move what is there away.";
+    SiteNotLoaded: Correct,
+        "The file of the nginx site was touched after the running nginx read its configuration, \
+         so nginx may serve something else.",
+        "Tests the site and reloads nginx.",
+        "Nothing.";
+    PortTaken: Report,
+        "A process of another user listens on a port of the tenant.",
+        "Reports it, and does not start a service in vain that needs the port.",
+        "Stop that process; `ss -ltnp` shows it.";
+    UserMissing: Correct,
+        "The tenant's Linux user does not exist.",
+        "Makes it again. It may get another user id; the folders' owners follow, the files in \
+         them do not.",
+        "Check the owners of the files in the tenant's folders.";
+    UserShell: Correct,
+        "The tenant's Linux user can log in: its shell was changed.",
+        "Sets the shell back.",
+        "Find who changed it, and what was done as this user.";
+    UserHome: Report,
+        "The home folder of the tenant's Linux user was changed.",
+        "Reports it: the user cannot be changed while its services run.",
+        "Stop the services, set it back with `usermod --home`, and start them.";
+    FolderMissing: Correct,
+        "A folder of the tenant is gone, or something else is in its place.",
+        "Makes a folder of root's again. A folder of data is never made anew: the tenant is not \
+         started without its data.",
+        "Mount the file system, or restore the data.";
+    FolderOwner: Correct,
+        "A folder of the tenant belongs to somebody else.",
+        "Sets the owner.",
+        "Find what changed it.";
+    FolderMode: Correct,
+        "The permissions of a folder of the tenant were changed.",
+        "Sets them.",
+        "Find what changed it; others may have read what is in it.";
+    ReleaseChanged: Correct,
+        "The installed release is gone.",
+        "Installs it again.",
+        "Find what removed it.";
+    SchemaChanged: Report,
+        "The schema version of the running application is not the one that the last migration \
+         left.",
+        "Reports it: what the data is worth is a person's to decide.",
+        "Find what migrated the database; upgrade to the release that fits, or restore a backup.";
+}
+
+impl DriftKind {
+    /// Whether `driftPolicy: Correct` undoes it.
+    #[must_use]
+    pub fn is_corrected(self) -> bool {
+        self.about().remedy == Remedy::Correct
+    }
+
+    /// Whether the service ended by itself: systemd restarts it, and what ends
+    /// again and again has its own pause.
+    #[must_use]
+    pub fn is_end_of_run(self) -> bool {
+        matches!(self, DriftKind::ServiceKilled | DriftKind::ServiceCrashed)
+    }
+}
+
+impl fmt::Display for DriftKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The reference of all kinds as Markdown: `docs/drift.md`.
+#[must_use]
+pub fn reference() -> String {
+    use fmt::Write as _;
+    let mut out = include_str!("intro.md").to_owned();
+    for kind in DriftKind::ALL {
+        let about = kind.about();
+        // Writing to a String cannot fail.
+        let _ = write!(
+            out,
+            "\n### {kind}\n\n{}\n\n- **The operator, with `Correct`:** {}\n- **You:** {}\n",
+            about.meaning, about.operator, about.person
+        );
+    }
+    out
+}

@@ -1,0 +1,122 @@
+//! Drift: how a tenant on the host differs from what was applied, although
+//! nobody asked for it.
+//!
+//! [`find`] is part of planning and as pure: it names each difference that the
+//! planner acts on, for people. What is done about it is in the plan's steps;
+//! that a change of ours is never drift is the planner's word too
+//! ([`crate::plan::Cause`]).
+
+mod find;
+mod kind;
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use find::find;
+pub use find::schema;
+pub use kind::{About, DriftKind, Remedy, reference};
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drift {
+    /// How it differs.
+    pub kind: DriftKind,
+    /// What: a path, a unit, a port or a user.
+    pub what: String,
+    /// The difference in words. Never the content of a file.
+    pub detail: String,
+    /// Who did it, if that is known for certain.
+    pub by: Option<Actor>,
+}
+
+/// `UnitMode of /etc/…: its mode is 666 instead of 644 (by chmod, …)`.
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}: {}", self.kind, self.what, self.detail)?;
+        match &self.by {
+            Some(by) => write!(f, " (by {by})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A process that changed something, as far as it could be looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Actor {
+    /// Its process id.
+    pub pid: u32,
+    /// The name of its command, for example `vim`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// The file of its program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable: Option<String>,
+    /// The user id that it ran with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The user id that its session was logged in with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_uid: Option<u32>,
+}
+
+/// In words: `vim, process 812, user 0, logged in as user 1000`.
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(command) = self.command.as_ref().or(self.executable.as_ref()) {
+            write!(f, "{command}, ")?;
+        }
+        write!(f, "process {}", self.pid)?;
+        if let Some(uid) = self.uid {
+            write!(f, ", user {uid}")?;
+        }
+        match self.login_uid {
+            Some(login) => write!(f, ", logged in as user {login}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A difference in a tenant's status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DriftStatus {
+    /// How it differs; `docs/drift.md` explains each kind.
+    pub kind: String,
+    /// What differs: a path, a unit, a port or a user.
+    pub what: String,
+    /// The difference in words.
+    pub detail: String,
+    /// Since when it is seen (RFC 3339, UTC).
+    pub since: String,
+    /// Who did it; absent if that is not known for certain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Actor>,
+}
+
+impl DriftStatus {
+    /// The differences as a status has them. One that was there before keeps
+    /// its time, and who did it.
+    #[must_use]
+    pub fn of(drifts: &[Drift], previous: &[DriftStatus], now: &str) -> Vec<DriftStatus> {
+        let status = |drift: &Drift| {
+            let kind = drift.kind.as_str();
+            let before = previous
+                .iter()
+                .find(|before| before.kind == kind && before.what == drift.what);
+            DriftStatus {
+                kind: kind.to_owned(),
+                what: drift.what.clone(),
+                detail: drift.detail.clone(),
+                since: before.map_or_else(|| now.to_owned(), |before| before.since.clone()),
+                by: drift
+                    .by
+                    .clone()
+                    .or_else(|| before.and_then(|before| before.by.clone())),
+            }
+        };
+        drifts.iter().map(status).collect()
+    }
+}
