@@ -51,6 +51,7 @@ impl<H: Host + 'static> Reconciler for Tenants<H> {
     async fn reconcile(&self, key: TenantName, context: Context<Reason>) -> Action {
         let started = tokio::time::Instant::now();
         let again = self.engine.pass(&key, &context.cancel).await;
+        self.engine.metrics.passed(again, started.elapsed());
         tracing::debug!(tenant = %key, reasons = ?context.reasons, took = ?started.elapsed(), ?again, "pass");
         // Nobody may be listening.
         let _ = self.ended.send(Ended {

@@ -5,8 +5,8 @@
 //! passes; what a pass does is decided from what it sees.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use cb_core::api::ConditionStatus;
@@ -18,9 +18,11 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::alerts::Alerts;
 use crate::catalog::{Catalog, Taken};
 use crate::controller::{Ended, Reason, Tenants};
 use crate::events;
+use crate::metrics::collect;
 use crate::state::PublishedTenant;
 use crate::tenant::Engine;
 
@@ -47,6 +49,9 @@ pub struct Daemon<H> {
     pub folder: FolderHandle,
     /// The folder of manifests, with links resolved.
     pub manifests: PathBuf,
+    /// Tells people of tenants that need them; set once the manifests were
+    /// read, so that nothing counts as gone before.
+    pub alerts: OnceLock<Alerts>,
     /// One write of a manifest at a time.
     pub writing: tokio::sync::Mutex<()>,
     ready: AtomicBool,
@@ -98,6 +103,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             ended,
             folder,
             manifests,
+            alerts: OnceLock::new(),
             writing: tokio::sync::Mutex::new(()),
             ready: AtomicBool::new(false),
             started: Instant::now(),
@@ -108,6 +114,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             mut turns,
             resync,
         } = sources;
+        daemon.show_metrics();
         let run = |task: TaskFuture| {
             let stop = stop.clone();
             tasks.spawn(async move {
@@ -162,6 +169,22 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         daemon
     }
 
+    /// Has the metrics look at what there is. They are part of what they look
+    /// at, so they must not keep it.
+    fn show_metrics(self: &Arc<Self>) {
+        let daemon = Arc::downgrade(self);
+        self.engine.metrics.at_scrape(move |sheet| {
+            let Some(daemon) = daemon.upgrade() else {
+                return Ok(());
+            };
+            let engine = &daemon.engine;
+            collect::ready(sheet, daemon.is_ready())?;
+            collect::tenants(sheet, &engine.state, &engine.spec.spec)?;
+            collect::restarts(sheet, engine.readiness.restarts())?;
+            collect::queue(sheet, daemon.controller.stats())
+        });
+    }
+
     /// Waits for the next reading, or for the time when the last one has to be
     /// judged again.
     async fn next_reading(&self, scans: &mut watch::Receiver<Arc<Scan>>, mut recheck: Option<u64>) {
@@ -210,6 +233,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
     }
 
     fn wake(&self, event: &HostEvent) {
+        self.engine.metrics.host_event(event);
         let host = &self.engine.spec.spec;
         if matches!(event, HostEvent::Unit(unit) if unit == host.nginx.unit.as_str()) {
             self.controller

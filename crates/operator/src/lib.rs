@@ -18,6 +18,7 @@
     )
 )]
 
+pub mod alerts;
 pub mod api;
 mod backend;
 pub mod catalog;
@@ -28,6 +29,8 @@ pub mod events;
 pub mod ledger;
 pub mod lock;
 pub mod logging;
+pub mod metrics;
+pub mod offsite;
 pub mod recorder;
 pub mod records;
 pub mod recover;

@@ -17,6 +17,8 @@ use cb_core::types::TenantName;
 use cb_host::files::{self, FileSpec, chain};
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::Metrics;
+
 /// Where statuses go.
 #[async_trait]
 pub trait StatusSink: Send + Sync {
@@ -39,6 +41,7 @@ pub struct StatusFiles {
     /// Why the last write failed; so that it is tried again with each pass and
     /// told once.
     failed: Mutex<BTreeMap<String, String>>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -58,12 +61,13 @@ struct Metadata {
 impl StatusFiles {
     /// Status files in this folder of manifests.
     #[must_use]
-    pub fn new(root: PathBuf) -> Self {
+    pub fn new(root: PathBuf, metrics: Arc<Metrics>) -> Self {
         Self {
             root,
             objects: Mutex::default(),
             written: Mutex::default(),
             failed: Mutex::default(),
+            metrics,
         }
     }
 
@@ -191,6 +195,7 @@ impl StatusFiles {
     }
 
     fn report(&self, name: &str, result: Result<Result<(), String>, tokio::task::JoinError>) {
+        self.metrics.status_write(matches!(result, Ok(Ok(()))));
         let reason = match result {
             Ok(Ok(())) => {
                 self.failed().remove(name);
@@ -277,7 +282,7 @@ mod tests {
     #[tokio::test]
     async fn a_status_is_written_once_and_never_over_a_persons_file() {
         let folder = tempfile::tempdir().unwrap();
-        let sink = StatusFiles::new(folder.path().to_owned());
+        let sink = StatusFiles::new(folder.path().to_owned(), Metrics::new());
         sink.write_refused("ky04", "ky04.yaml", "no").await;
         let path = folder.path().join("ky04.status.yaml");
         let text = std::fs::read_to_string(&path).unwrap();
@@ -285,7 +290,7 @@ mod tests {
             text.starts_with("# cb-operator: owner=tenant/ky04\n"),
             "{text}"
         );
-        let again = StatusFiles::new(folder.path().to_owned());
+        let again = StatusFiles::new(folder.path().to_owned(), Metrics::new());
         let read = again.read(&"ky04".parse().unwrap(), "ky04.yaml").unwrap();
         assert_eq!(read.conditions[0].message, "no");
         std::fs::write(folder.path().join("oh09.status.yaml"), "mine").unwrap();
@@ -303,7 +308,7 @@ mod tests {
     #[tokio::test]
     async fn a_status_file_of_another_tenant_is_not_taken_for_a_persons() {
         let folder = tempfile::tempdir().unwrap();
-        let sink = StatusFiles::new(folder.path().to_owned());
+        let sink = StatusFiles::new(folder.path().to_owned(), Metrics::new());
         sink.write_refused("ky04", "ky04.yaml", "no").await;
         sink.write_refused("ky05", "ky04.yaml", "no").await;
         let told = sink.failed()["ky05"].clone();
@@ -318,7 +323,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_write_is_made_up_for() {
         let folder = tempfile::tempdir().unwrap();
-        let sink = StatusFiles::new(folder.path().to_owned());
+        let sink = StatusFiles::new(folder.path().to_owned(), Metrics::new());
         let path = folder.path().join("ky04.status.yaml");
         std::fs::create_dir(&path).unwrap();
         sink.write_refused("ky04", "ky04.yaml", "no").await;
@@ -333,7 +338,7 @@ mod tests {
     async fn a_broken_file_does_not_take_a_tenants_place() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("eu")).unwrap();
-        let sink = StatusFiles::new(folder.path().to_owned());
+        let sink = StatusFiles::new(folder.path().to_owned(), Metrics::new());
         sink.write_refused("a", "a.yaml", "one").await;
         sink.write_refused_file("eu/a.yaml", "two").await;
         let read = |file: &str| std::fs::read_to_string(folder.path().join(file)).unwrap();

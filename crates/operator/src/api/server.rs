@@ -4,6 +4,7 @@
 //! to hang has its time: a request head, a body, an answer that is not read,
 //! an idle connection, a watch.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use axum::Extension;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -39,33 +41,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(socket: Socket, backend: Arc<dyn Backend>, stop: CancellationToken) {
     let api = Arc::new(Api::new(backend, stop.clone()));
     let router = routes::router(Arc::clone(&api));
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        let place = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            place = Arc::clone(&places).acquire_owned() => place,
-        };
-        let stream = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            accepted = socket.listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!("the API cannot take a connection: {error}");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            },
-        };
-        let (router, stop) = (router.clone(), stop.clone());
-        connections.spawn(async move {
-            connection(stream, router, stop).await;
-            drop(place);
-        });
-        while connections.try_join_next().is_some() {}
-    }
+    let mut connections = accept(&socket.listener, MAX_CONNECTIONS, &stop, |stream| {
+        let peer = Peer(stream.peer_cred().ok());
+        router.clone().layer(Extension(peer))
+    })
+    .await;
     // From here on clients find no socket instead of one that is silent.
     drop(socket);
     api.changes.close();
@@ -79,9 +59,69 @@ pub async fn serve(socket: Socket, backend: Arc<dyn Backend>, stop: Cancellation
     }
 }
 
-async fn connection(stream: UnixStream, router: axum::Router, stop: CancellationToken) {
-    let peer = Peer(stream.peer_cred().ok());
-    let service = TowerToHyperService::new(router.layer(Extension(peer)));
+/// What takes connections.
+pub(super) trait Listen {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listen for UnixListener {
+    type Stream = UnixStream;
+    async fn next(&self) -> io::Result<UnixStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+impl Listen for TcpListener {
+    type Stream = TcpStream;
+    async fn next(&self) -> io::Result<TcpStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+/// Takes connections until `stop` is cancelled, `most` at a time, and gives
+/// those that are still there.
+pub(super) async fn accept<L: Listen>(
+    listener: &L,
+    most: usize,
+    stop: &CancellationToken,
+    router: impl Fn(&L::Stream) -> axum::Router,
+) -> JoinSet<()> {
+    let places = Arc::new(Semaphore::new(most));
+    let mut connections = JoinSet::new();
+    loop {
+        let place = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            place = Arc::clone(&places).acquire_owned() => place,
+        };
+        let stream = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = listener.next() => match accepted {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::warn!("the API cannot take a connection: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        let (router, stop) = (router(&stream), stop.clone());
+        connections.spawn(async move {
+            connection(stream, router, stop).await;
+            drop(place);
+        });
+        while connections.try_join_next().is_some() {}
+    }
+    connections
+}
+
+async fn connection<S>(stream: S, router: axum::Router, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = TowerToHyperService::new(router);
     let stream = TokioIo::new(Impatient::new(stream, WRITE_TIME));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

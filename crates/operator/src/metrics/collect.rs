@@ -1,0 +1,196 @@
+//! Metrics of what is: looked at when somebody asks.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use cb_core::api::{ConditionStatus, HostSpec};
+use cb_host::Counts;
+use cb_runtime::controller::Stats;
+
+use super::Sheet;
+use crate::state::State;
+
+/// The conditions that are there, at zero, with no tenant in them, so that a
+/// rule that asks for one has an answer.
+const CONDITIONS: [&str; 4] = ["Ready", "Reconciling", "Stalled", "Drifted"];
+const STATUSES: [ConditionStatus; 3] = [
+    ConditionStatus::True,
+    ConditionStatus::False,
+    ConditionStatus::Unknown,
+];
+/// systemd's states of a unit.
+const UNIT_STATES: [&str; 6] = [
+    "active",
+    "inactive",
+    "failed",
+    "activating",
+    "deactivating",
+    "reloading",
+];
+
+/// Which build this is.
+///
+/// # Errors
+/// None: it writes to memory.
+pub(super) fn build(sheet: &mut Sheet<'_>) -> fmt::Result {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let help = "Always 1; the label says which version of the operator runs";
+    sheet.gauges("cb_build_info", help, ["version"], [([version], 1.0)])
+}
+
+/// Whether the manifests are being kept, as `/readyz` says it.
+///
+/// # Errors
+/// None: it writes to memory.
+pub fn ready(sheet: &mut Sheet<'_>, ready: bool) -> fmt::Result {
+    let help = "Whether the operator keeps its manifests";
+    sheet.gauge("cb_ready", help, f64::from(u8::from(ready)))
+}
+
+/// Tenants, their units and their ports, by what their statuses and records
+/// say.
+///
+/// # Errors
+/// None: it writes to memory.
+pub fn tenants(sheet: &mut Sheet<'_>, state: &State, host: &HostSpec) -> fmt::Result {
+    let tenants = state.tenants().list().items;
+    let known = CONDITIONS
+        .iter()
+        .flat_map(|kind| STATUSES.map(|status| ((*kind).to_owned(), status.as_str())));
+    let mut conditions: BTreeMap<_, u64> = known.map(|condition| (condition, 0)).collect();
+    let mut units: BTreeMap<&str, u64> = UNIT_STATES.map(|state| (state, 0)).into();
+    let mut ready = Vec::new();
+    let mut removing = 0_u64;
+    for (name, tenant) in &tenants {
+        let tenant = &tenant.value;
+        removing += u64::from(tenant.deleting);
+        let status = tenant.tenant.status.as_ref();
+        for condition in status.iter().flat_map(|status| &status.conditions) {
+            let key = (condition.kind.clone(), condition.status.as_str());
+            *conditions.entry(key).or_default() += 1;
+        }
+        for service in status.iter().flat_map(|status| &status.services) {
+            let state = UNIT_STATES.iter().find(|s| **s == service.active_state);
+            *units.entry(state.unwrap_or(&"other")).or_default() += 1;
+        }
+        match status.and_then(|status| status.condition("Ready")) {
+            Some(condition) if condition.status == ConditionStatus::Unknown => {}
+            Some(condition) => {
+                let is = condition.status == ConditionStatus::True;
+                ready.push(([name.to_string()], f64::from(u8::from(is))));
+            }
+            None => {
+                let key = ("Ready".to_owned(), ConditionStatus::Unknown.as_str());
+                *conditions.entry(key).or_default() += 1;
+            }
+        }
+    }
+    sheet.gauges(
+        "cb_tenants",
+        "Tenants, by the conditions in their statuses; every tenant has one Ready",
+        ["condition", "status"],
+        conditions
+            .into_iter()
+            .map(|((kind, status), n)| ([kind, status.to_owned()], n as f64)),
+    )?;
+    sheet.gauges(
+        "cb_tenant_ready",
+        "Whether a tenant is ready; absent while that is unknown, as for a suspended one",
+        ["tenant"],
+        ready,
+    )?;
+    let help = "Tenants that are being removed";
+    sheet.gauge("cb_tenants_removing", help, removing as f64)?;
+    sheet.gauges(
+        "cb_units",
+        "Units of tenants, by systemd's state of them",
+        ["state"],
+        units
+            .into_iter()
+            .map(|(state, n)| ([state.to_owned()], n as f64)),
+    )?;
+    ports(sheet, state, host)
+}
+
+fn ports(sheet: &mut Sheet<'_>, state: &State, host: &HostSpec) -> fmt::Result {
+    let (ports, slots) = state.with_records(|records| {
+        let ports = records.values().map(|record| &record.ports);
+        let count = ports.clone().map(|ports| ports.by_service.len()).sum();
+        (count, ports.filter(|ports| ports.slot.is_some()).count())
+    });
+    let (ports, slots): (usize, usize) = (ports, slots);
+    sheet.gauge("cb_ports", "Ports that tenants have", ports as f64)?;
+    let help = "Places in the port range that tenants have";
+    sheet.gauge("cb_port_slots_used", help, slots as f64)?;
+    let help = "Places in the port range";
+    sheet.gauge("cb_port_slots", help, f64::from(host.ports.slots))
+}
+
+/// How often units ran anew, by tenant and unit.
+///
+/// # Errors
+/// None: it writes to memory.
+pub fn restarts(
+    sheet: &mut Sheet<'_>,
+    units: impl IntoIterator<Item = ([String; 2], u64)>,
+) -> fmt::Result {
+    sheet.counters(
+        "cb_service_restarts",
+        "Runs of a unit that followed another one, whoever started them; runs between two looks are one",
+        ["tenant", "unit"],
+        units.into_iter().map(|(unit, n)| (unit, n as f64)),
+    )
+}
+
+/// The queue of passes.
+///
+/// # Errors
+/// None: it writes to memory.
+pub fn queue(sheet: &mut Sheet<'_>, stats: Stats) -> fmt::Result {
+    let help = "Tenants that wait for a pass, now or at a later time";
+    sheet.gauge("cb_reconcile_queue_depth", help, stats.queued as f64)?;
+    let help = "Passes that run";
+    sheet.gauge("cb_reconcile_running", help, stats.running as f64)?;
+    let help = "Passes that followed a failed one of the same tenant";
+    sheet.counter("cb_reconcile_retries", help, stats.retries as f64)?;
+    let help = "Passes that a newer manifest cut short";
+    sheet.counter("cb_reconcile_superseded", help, stats.superseded as f64)?;
+    let help = "Passes that ended by an error in the operator";
+    sheet.counter("cb_reconcile_panics", help, stats.panics as f64)
+}
+
+/// What was asked of systemd and nginx for all tenants together.
+///
+/// # Errors
+/// None: it writes to memory.
+pub fn host(sheet: &mut Sheet<'_>, counts: Counts) -> fmt::Result {
+    let rows = |rows: &[(&str, u64)]| -> Vec<([String; 1], f64)> {
+        rows.iter()
+            .map(|(result, n)| ([(*result).to_owned()], *n as f64))
+            .collect()
+    };
+    let reloads = |done: cb_host::Tally| rows(&[("ok", done.ok), ("failed", done.failed)]);
+    sheet.counters(
+        "cb_systemd_daemon_reloads",
+        "Times that systemd was asked to read its unit files again",
+        ["result"],
+        reloads(counts.daemon_reloads),
+    )?;
+    sheet.counters(
+        "cb_nginx_reloads",
+        "Times that nginx was asked to load its configuration again",
+        ["result"],
+        reloads(counts.nginx_reloads),
+    )?;
+    let tests = counts.nginx_tests;
+    sheet.counters(
+        "cb_nginx_tests",
+        "Tests of nginx's configuration, by nginx's answer; failed if it gave none",
+        ["result"],
+        rows(&[
+            ("accepted", tests.accepted),
+            ("rejected", tests.rejected),
+            ("failed", tests.failed),
+        ]),
+    )
+}
