@@ -1,0 +1,345 @@
+//! Upgrades, backups and restores, as far as they are asked for: the wish is
+//! recorded, the manifest changed, the tenant woken. The next pass begins what
+//! is due.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cb_core::api::{Application, TenantStatus};
+use cb_core::backup::Backup;
+use cb_core::database::{Database, Job, JobError, JobFailure, Progress};
+use cb_core::operation::Wish;
+use cb_core::record::Record;
+use cb_core::types::{BackupId, TenantName};
+
+use super::manifest::{Change, Edit};
+use super::target::Target;
+use super::wishes::{self, Way};
+use crate::api::{Asked, Operations, Problem, ProblemKind, Refusal, Restore, Upgrade, Verdict};
+use crate::controller::Reason;
+use crate::daemon::Daemon;
+
+#[async_trait]
+impl<H: cb_host::Host + 'static> Operations for Daemon<H> {
+    async fn upgrade(&self, tenant: &TenantName, wish: Upgrade) -> Result<Asked, Problem> {
+        let _turn = self.writing.lock().await;
+        self.move_to(tenant, wish).await
+    }
+
+    async fn retry(&self, tenant: &TenantName) -> Result<Asked, Problem> {
+        let _turn = self.writing.lock().await;
+        let before = self.known(tenant)?;
+        if !before.clone().retry(&crate::now()) {
+            let detail = format!("nothing of tenant `{tenant}` failed that could be tried again");
+            return Err(Problem::new(ProblemKind::NothingFailed, detail));
+        }
+        let tried = |record: &mut Record| drop(record.retry(&crate::now()));
+        self.change(&before, tried).await?;
+        Ok(self.woken(&before))
+    }
+
+    async fn back_up(&self, tenant: &TenantName) -> Result<Asked, Problem> {
+        let _turn = self.writing.lock().await;
+        let before = self.known(tenant)?;
+        wishes::can_begin_here(&before, false)?;
+        self.ask(&before, Wish::Backup { scheduled: false }).await?;
+        Ok(self.woken(&before))
+    }
+
+    async fn restore(&self, tenant: &TenantName, wish: Restore) -> Result<Asked, Problem> {
+        let _turn = self.writing.lock().await;
+        let before = self.known(tenant)?;
+        let backup = self.named(&before, &wish.backup).await?;
+        match wishes::restore(&before, &wish, &backup)? {
+            Some(upgrade) => self.move_to(tenant, upgrade).await,
+            None => {
+                let backup = wish.backup;
+                self.ask(&before, Wish::Restore { backup }).await?;
+                Ok(self.woken(&before))
+            }
+        }
+    }
+
+    async fn backups(&self, tenant: &TenantName) -> Result<Vec<Backup>, Problem> {
+        let record = self.known(tenant)?;
+        let (database, _) = self.database(&record)?;
+        let listed = self.engine.host.backups(&database).await;
+        let mut backups =
+            listed.map_err(|error| Problem::new(ProblemKind::Unavailable, error.to_string()))?;
+        backups.sort_by(|a, b| (&b.created, &b.id).cmp(&(&a.created, &a.id)));
+        Ok(backups)
+    }
+
+    async fn delete_backup(
+        &self,
+        tenant: &TenantName,
+        backup: &BackupId,
+        force: bool,
+    ) -> Result<(), Problem> {
+        // No operation that needs it is asked for meanwhile.
+        let _turn = self.writing.lock().await;
+        let record = self.known(tenant)?;
+        let backups = self.backups(tenant).await?;
+        if backups.iter().all(|known| known.id != *backup) {
+            return Err(no_such(tenant, backup));
+        }
+        wishes::delete(&record, &backups, backup, force)?;
+        let (database, _) = self.database(&record)?;
+        match self.engine.host.delete_backup(&database, backup).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(no_such(tenant, backup)),
+            Err(error) => {
+                let kind = match error.transient {
+                    true => ProblemKind::Unavailable,
+                    false => ProblemKind::Internal,
+                };
+                Err(Problem::new(kind, error.message))
+            }
+        }
+    }
+
+    async fn verify_backup(
+        &self,
+        tenant: &TenantName,
+        backup: &BackupId,
+    ) -> Result<Verdict, Problem> {
+        let record = self.known(tenant)?;
+        let backups = self.backups(tenant).await?;
+        if backups.iter().all(|known| known.id != *backup) {
+            return Err(no_such(tenant, backup));
+        }
+        if let Some(operation) = &record.operation {
+            let detail = format!(
+                "the {operation} ({}) is under way, and a database is worked on by one at a time",
+                operation.id
+            );
+            return Err(Problem::new(ProblemKind::OperationUnderWay, detail));
+        }
+        let (database, _) = self.database(&record)?;
+        let silent: Progress = Arc::new(|_| {});
+        let job = Job::Verify(backup.clone());
+        match self.engine.host.database(&database, &job, &silent).await {
+            Ok(_) => Ok(Verdict::Good),
+            Err(error) => verdict(error),
+        }
+    }
+}
+
+/// What is wrong with the backup is an answer; what kept it from being judged
+/// is none.
+fn verdict(error: JobError) -> Result<Verdict, Problem> {
+    let bad = [
+        JobFailure::Differs,
+        JobFailure::NoBackup,
+        JobFailure::NotADatabase,
+        JobFailure::WalDoesNotReplay,
+    ];
+    if bad.contains(&error.failure) {
+        return Ok(Verdict::Bad {
+            reason: error.failure.as_str().to_owned(),
+            message: error.message,
+        });
+    }
+    let kind = match error.failure {
+        JobFailure::Transient | JobFailure::Locked | JobFailure::NoSpace => {
+            ProblemKind::Unavailable
+        }
+        _ => ProblemKind::Internal,
+    };
+    Err(Problem::new(kind, error.message))
+}
+
+fn no_such(tenant: &TenantName, backup: &BackupId) -> Problem {
+    let detail = format!("tenant `{tenant}` has no backup `{backup}`");
+    Problem::new(ProblemKind::NoSuchBackup, detail)
+}
+
+impl<H: cb_host::Host + 'static> Daemon<H> {
+    fn known(&self, tenant: &TenantName) -> Result<Record, Problem> {
+        self.engine.state.record(tenant).ok_or_else(|| {
+            Problem::new(
+                ProblemKind::NotFound,
+                format!("there is no tenant `{tenant}`"),
+            )
+        })
+    }
+
+    /// The tenant's database, and the Application that says where it is.
+    fn database(&self, record: &Record) -> Result<(Database, Application), Problem> {
+        let spec = record.deployed.as_deref().unwrap_or(&record.tenant.spec);
+        let Some(known) = self.engine.state.application(&spec.application) else {
+            let name = &spec.application;
+            let detail = format!("there is no Application `{name}` in the folder of manifests");
+            return Err(Problem::new(ProblemKind::NotOperable, detail));
+        };
+        let application = known.application;
+        let host = &self.engine.spec;
+        let database = Database::of(record.name(), &application, &spec.version, host);
+        Ok((database, application))
+    }
+
+    /// The backup that a request names.
+    async fn named(&self, record: &Record, id: &BackupId) -> Result<Backup, Problem> {
+        let tenant = record.name();
+        let found = self.backups(tenant).await?.into_iter();
+        found
+            .into_iter()
+            .find(|backup| backup.id == *id)
+            .ok_or_else(|| {
+                let detail = format!("tenant `{tenant}` has no backup `{id}`");
+                Problem::new(ProblemKind::UnknownBackup, detail)
+            })
+    }
+
+    /// Brings the tenant to another version. The wish is recorded before the
+    /// manifest asks for the version: they take effect together.
+    async fn move_to(&self, tenant: &TenantName, wish: Upgrade) -> Result<Asked, Problem> {
+        // What was committed a moment ago counts.
+        self.look_at_manifests().await;
+        let before = self.known(tenant)?;
+        let (_, application) = self.database(&before)?;
+        let backup = match &wish.restore {
+            Some(id) => Some(self.named(&before, id).await?),
+            None => None,
+        };
+        let status = self.engine.state.status(tenant);
+        let ready = |status: &TenantStatus| status.condition("Ready").cloned();
+        let ready = status.as_deref().and_then(ready);
+        let asked = (&wish, backup.as_ref());
+        let way = wishes::upgrade(&before, &application, ready.as_ref(), asked)?;
+        let edit = match way {
+            Way::AsItIs => None,
+            Way::Changed | Way::BackInName => Some(self.edit(&before, &wish).await?),
+        };
+        if way != Way::BackInName {
+            let wish = Wish::Upgrade {
+                version: wish.target.clone(),
+                backup: wish.backup,
+                migrate: wish.migrate,
+                restore: wish.restore,
+            };
+            self.ask(&before, wish).await?;
+        }
+        if let Some(edit) = edit {
+            let written = tokio::task::spawn_blocking(move || edit.write()).await;
+            let written = written.unwrap_or_else(|error| {
+                Err(Problem::new(ProblemKind::Internal, error.to_string()))
+            });
+            if let Err(problem) = written {
+                self.take_back(&before).await;
+                return Err(problem);
+            }
+            self.look_at_manifests().await;
+        }
+        if way == Way::BackInName {
+            return Ok(Asked::NotNeeded(format!(
+                "the manifest asks for {} again, which the tenant runs: nothing is to be done",
+                wish.target
+            )));
+        }
+        Ok(self.woken(&before))
+    }
+
+    /// The manifest with the version, if it would be taken.
+    async fn edit(&self, record: &Record, wish: &Upgrade) -> Result<Edit, Problem> {
+        let (root, manifests) = (self.manifests.clone(), self.catalog.manifests());
+        let (tenant, version) = (record.name().clone(), wish.target.clone());
+        let last = record.file.clone();
+        let edit = tokio::task::spawn_blocking(move || {
+            let change = Change {
+                tenant: &tenant,
+                version: &version,
+                last: &last,
+            };
+            Edit::of(&root, &manifests, change)
+        });
+        let edit = edit
+            .await
+            .map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))??;
+        let target = Target {
+            path: edit.file.clone(),
+            current: None,
+            refused: false,
+        };
+        let judged = self.admissible(&target, &edit.parsed, &edit.object);
+        judged.map_err(|refusal| {
+            let detail = match refusal {
+                Refusal::Invalid(causes) => {
+                    let causes: Vec<String> = causes.into_iter().map(|c| c.message).collect();
+                    causes.join("; ")
+                }
+                refusal => refusal.to_string(),
+            };
+            Problem::new(ProblemKind::Invalid, detail)
+        })?;
+        Ok(edit)
+    }
+
+    async fn ask(&self, before: &Record, wish: Wish) -> Result<(), Problem> {
+        let now = crate::now();
+        self.change(before, |record| wishes::ask(record, wish, &now))
+            .await
+    }
+
+    /// Changes a record that is still as it was judged, so far as it matters
+    /// to operations.
+    async fn change(
+        &self,
+        before: &Record,
+        change: impl FnOnce(&mut Record),
+    ) -> Result<(), Problem> {
+        let mut same = false;
+        let changed = self.engine.state.update(before.name(), |record| {
+            same = is_same(record, before);
+            if same {
+                change(record);
+            }
+        });
+        if let Err(error) = changed.await {
+            self.take_back(before).await;
+            return Err(Problem::new(ProblemKind::Internal, error.to_string()));
+        }
+        if same {
+            return Ok(());
+        }
+        let detail = format!(
+            "something of tenant `{}` began or ended at this moment; ask again",
+            before.name()
+        );
+        Err(Problem::new(ProblemKind::OperationUnderWay, detail))
+    }
+
+    /// Makes the record as it was before a wish that could not be carried out,
+    /// if nothing has begun meanwhile.
+    async fn take_back(&self, before: &Record) {
+        let undone = self.engine.state.update(before.name(), |record| {
+            if record.operations == before.operations {
+                record.request.clone_from(&before.request);
+                record.operation.clone_from(&before.operation);
+                record.history.clone_from(&before.history);
+                record.failed.clone_from(&before.failed);
+            }
+        });
+        if let Err(error) = undone.await {
+            tracing::warn!(tenant = %before.name(), "{error}");
+        }
+    }
+
+    /// Has the tenant looked at, and says whether something has begun already.
+    fn woken(&self, before: &Record) -> Asked {
+        let tenant = before.name();
+        self.controller.urgent(tenant.clone(), Reason::Requested);
+        let now = self.engine.state.record(tenant);
+        let operation = now.and_then(|record| record.operation);
+        operation.map_or(Asked::Pending, |operation| Asked::Begun(operation.id))
+    }
+}
+
+fn is_same(record: &Record, before: &Record) -> bool {
+    record.phase == before.phase
+        && record.operations == before.operations
+        && record.operation == before.operation
+        && record.request == before.request
+        && record.failed == before.failed
+        && record.deployed == before.deployed
+}
