@@ -5,11 +5,15 @@
 //! before it is, and then takes the way of every other manifest.
 
 mod diff;
+mod manifest;
+mod operations;
 mod plan;
 mod target;
+mod wishes;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,12 +22,15 @@ use cb_core::manifest::{AnyObject, Diagnostic, File, parse};
 use cb_core::types::{ObjectName, TenantName};
 use cb_host::files::{self, FileSpec, chain};
 
+use crate::alerts::Alerts;
 use crate::api::object;
 use crate::api::{
     Backend, Cause, Outcome, PlanRequest, PlanResponse, Put, PutMode, PutResult, Refusal,
 };
 use crate::controller::Reason;
 use crate::daemon::Daemon;
+use crate::metrics::Metrics;
+use crate::recorder::Recorder;
 use crate::state::{ApplicationRecord, PublishedTenant, State};
 use target::{Target, find};
 
@@ -38,6 +45,18 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
 
     fn host(&self) -> &Host {
         &self.engine.spec
+    }
+
+    fn metrics(&self) -> &Arc<Metrics> {
+        &self.engine.metrics
+    }
+
+    fn recorder(&self) -> &Recorder {
+        &self.engine.recorder
+    }
+
+    fn alerts(&self) -> Option<&Alerts> {
+        self.alerts.get()
     }
 
     fn ready(&self) -> Result<(), String> {

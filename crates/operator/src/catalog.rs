@@ -12,13 +12,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cb_core::admission::{
     Admission, Change, Decision, Known, KnownApplication, KnownTenant, Scan as Manifests, admit,
 };
-use cb_core::api::{Application, Host, Tenant};
+use cb_core::api::{Application, Host, Kind, Tenant};
+use cb_core::event::{Event, Reason};
 use cb_core::manifest::{Diagnostic, File, parse};
 use cb_core::record::{Phase, Record};
 use cb_core::releases::run_by;
 use cb_core::types::{ObjectName, TenantName};
 use cb_runtime::{FileRead, Filter, Scan};
 
+use crate::recorder::Recorder;
 use crate::state::{ApplicationRecord, State};
 use crate::status_file::StatusFiles;
 
@@ -50,6 +52,7 @@ pub struct Catalog {
     state: Arc<State>,
     host: Arc<Host>,
     status: Arc<StatusFiles>,
+    recorder: Recorder,
     seen: Mutex<Seen>,
     /// One reading at a time.
     turn: tokio::sync::Mutex<()>,
@@ -96,11 +99,17 @@ pub struct Taken {
 impl Catalog {
     /// A catalog that has read nothing yet.
     #[must_use]
-    pub fn new(state: Arc<State>, host: Arc<Host>, status: Arc<StatusFiles>) -> Self {
+    pub fn new(
+        state: Arc<State>,
+        host: Arc<Host>,
+        status: Arc<StatusFiles>,
+        recorder: Recorder,
+    ) -> Self {
         Self {
             state,
             host,
             status,
+            recorder,
             seen: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         }
@@ -313,6 +322,7 @@ impl Catalog {
 
     async fn accept(&self, tenant: &Arc<Tenant>, file: &str) -> anyhow::Result<()> {
         let name = &tenant.metadata.name;
+        let mut reason = Reason::ManifestAccepted;
         if self.state.record(name).is_some() {
             self.state
                 .update(name, |record| {
@@ -320,11 +330,14 @@ impl Catalog {
                 })
                 .await?;
         } else {
+            reason = Reason::Created;
             let mut record = Record::new(Tenant::clone(tenant), file.to_owned());
             record.created = Some(crate::now());
             self.state.insert(record).await?;
         }
         tracing::info!(tenant = %name, file, "{name}: the manifest in {file} is accepted");
+        let note = format!("the manifest in {file} is accepted");
+        self.recorder.record(Event::tenant(name, reason, note));
         Ok(())
     }
 
@@ -422,8 +435,45 @@ impl Catalog {
             words.extend(lines(&verdict.refused));
             words.extend(lines(&verdict.warnings));
         }
+        for event in self.events(admission) {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if !seen.reported.contains(&event.note) {
+                self.recorder.record(event);
+            }
+        }
         self.report(words);
         self.report_never_accepted(admission).await;
+    }
+
+    /// What is not accepted and not removed, as events: each is a word of the
+    /// report too.
+    fn events(&self, admission: &Admission) -> Vec<Event> {
+        let host = self.host.metadata.name.as_str();
+        let refused = Reason::ManifestRefused;
+        let mut events = Vec::new();
+        if let Some(blocked) = &admission.blocked {
+            let note = blocked.to_string();
+            events.push(Event::new(
+                Kind::Host,
+                host,
+                Reason::MassDisappearance,
+                note,
+            ));
+        }
+        for line in admission.files.values().flat_map(|found| lines(found)) {
+            events.push(Event::new(Kind::Host, host, refused, line));
+        }
+        for (name, verdict) in &admission.applications {
+            let lines = lines(&verdict.refused).into_iter();
+            events.extend(
+                lines.map(|line| Event::new(Kind::Application, name.as_str(), refused, line)),
+            );
+        }
+        for (name, verdict) in &admission.tenants {
+            let lines = lines(&verdict.refused).into_iter();
+            events.extend(lines.map(|line| Event::tenant(name, refused, line)));
+        }
+        events
     }
 
     async fn report_never_accepted(&self, admission: &Admission) {

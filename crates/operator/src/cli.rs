@@ -20,11 +20,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::alerts::{Alerts, Patience};
 use crate::api;
 use crate::catalog::{Catalog, ManifestFiles, real_folder};
 use crate::daemon::{Daemon, Sources};
 use crate::ledger::Ledger;
 use crate::lock::Lock;
+use crate::metrics::{Metrics, collect};
+use crate::offsite::Offsite;
+use crate::recorder::{EventFolder, Recorder};
 use crate::records::RecordFolder;
 use crate::state::State;
 use crate::status_file::StatusFiles;
@@ -83,23 +87,32 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     files::ensure_dir(Path::new(paths.runtime.as_str()), FileSpec::own(0o755))?;
     let lock = Lock::take(&state_folder.join("operator.lock"))?;
 
+    let metrics = Metrics::new();
     let records = RecordFolder::new(layout.records());
     let loaded = records.load().context("cannot read the records")?;
     for broken in &loaded.broken {
         tracing::error!("a record is broken and was set aside as .broken: {broken}");
     }
     let state = Arc::new(State::new(
-        Arc::new(records),
+        Arc::new(metrics.counting_records(records)),
         loaded.records,
         loaded.applications,
     ));
+    let folder = EventFolder::new(layout.events());
+    let kept = folder.load().context("cannot read the events")?;
+    for broken in &kept.broken {
+        tracing::warn!("events are broken and were set aside as .broken: {broken}");
+    }
+    let recorder = Recorder::new(spec.metadata.name.as_str(), kept.series);
     let recovered = recover::units(Path::new(paths.units.as_str()))
         .with_context(|| format!("cannot read the units in {}", paths.units))?;
     let ledger = Arc::new(state.with_records(|records| Ledger::new(records, recovered.ports)));
 
     let host = Arc::new(SystemHost::start(&spec.spec).await?);
     let manifests = real_folder(paths.manifests.as_str());
-    let sink = Arc::new(StatusFiles::new(manifests.clone()));
+    let sink = Arc::new(StatusFiles::new(manifests.clone(), Arc::clone(&metrics)));
+    let counted = Arc::clone(&host);
+    metrics.at_scrape(move |sheet| collect::host(sheet, counted.counts()));
     for name in state.names() {
         if let Some(record) = state
             .record(&name)
@@ -113,8 +126,18 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Arc::clone(&state),
         Arc::clone(&spec),
         Arc::clone(&sink),
+        recorder.clone(),
     ));
     let (slots, turns) = Slots::new(spec.spec.operations.parallelism);
+    let tasks = TaskTracker::new();
+    let stop = CancellationToken::new();
+    tasks.spawn(recorder.clone().keep(folder, stop.clone()));
+    let offsite = Offsite::new(Arc::clone(&host), Arc::clone(&spec), Arc::clone(&state));
+    let offsite = offsite.map(|(offsite, heard)| {
+        let (copies, stop) = (Arc::clone(&offsite), stop.clone());
+        tasks.spawn(async move { stop.run_until_cancelled(copies.run(heard)).await });
+        offsite
+    });
     let engine = Arc::new(Engine {
         host: Arc::clone(&host),
         spec: Arc::clone(&spec),
@@ -122,7 +145,10 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ledger,
         sink,
         readiness: Readiness::default(),
+        metrics,
+        recorder: recorder.clone(),
         slots,
+        offsite,
         recovered: recovered.versions.into(),
     });
 
@@ -134,8 +160,6 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             None
         }
     };
-    let tasks = TaskTracker::new();
-    let stop = CancellationToken::new();
     host.forward_events(sender);
     let (folder, scans) = FolderWatcher::spawn(FolderConfig::new(&manifests, ManifestFiles));
     let resync = Duration::from_secs(spec.spec.resync.period_seconds.into());
@@ -152,6 +176,18 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         crate::controller::Reason::Resync,
     );
     daemon.look_at_manifests().await;
+    let alerts = Alerts::start(
+        &spec,
+        layout.alerts(),
+        Arc::clone(&daemon.engine.state),
+        &daemon.engine.recorder,
+        &Patience::default(),
+        (&tasks, &stop),
+    );
+    // Nothing else sets it.
+    let _ = daemon
+        .alerts
+        .set(alerts.context("cannot start the alerts")?);
     tasks.spawn(upkeep(host, resync, stop.clone()));
 
     let group = spec.spec.api.group.as_ref().map(AsRef::as_ref);
@@ -162,6 +198,10 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Arc::clone(&daemon) as Arc<_>,
         stop.clone(),
     ));
+    if let Some(address) = &spec.spec.api.metrics_address {
+        let backend = Arc::clone(&daemon) as Arc<_>;
+        tasks.spawn(api::serve_metrics(address.socket(), backend, stop.clone()));
+    }
     tasks.spawn(watchdog(Arc::clone(&daemon), stop.clone()));
     notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(

@@ -11,8 +11,10 @@ use super::{Alert, Judgement, Judgements, Message, State};
 use crate::digest;
 use crate::types::TenantName;
 
-/// How many messages wait for a sink at most; the oldest go first.
+/// How many messages wait for a sink at most, the oldest go first; and how many
+/// alerts they may hold together.
 pub const MAX_QUEUE: usize = 1000;
+const MAX_WEIGHT: usize = 20_000;
 /// What the rate is counted over.
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -142,7 +144,8 @@ impl Outbox {
             };
             self.written += 1;
             let number = self.written.to_string();
-            let parts = [&self.host, &self.begun.to_string(), &reason, &number];
+            let (begun, at) = (self.begun.to_string(), now.to_string());
+            let parts = [&self.host, &begun, &reason, &number, &at];
             self.queue.push_back(Message {
                 id: digest::of_parts(parts.map(|part| part.as_bytes()))[..32].to_owned(),
                 host: self.host.clone(),
@@ -163,9 +166,17 @@ impl Outbox {
             }
             written += 1;
         }
-        let excess = self.queue.len().saturating_sub(MAX_QUEUE);
-        self.queue.drain(..excess);
-        (written, excess)
+        let mut lost = 0;
+        while self.queue.len() > MAX_QUEUE || (self.queue.len() > 1 && self.weight() > MAX_WEIGHT) {
+            self.queue.pop_front();
+            lost += 1;
+        }
+        (written, lost)
+    }
+
+    fn weight(&self) -> usize {
+        let of = |message: &Message| message.firing.len() + message.resolved.len();
+        self.queue.iter().map(of).sum()
     }
 
     /// When [`Outbox::tick`] may have something to do, if nothing is observed

@@ -96,10 +96,6 @@ reasons! {
         "Steps of a plan were executed because a manifest or an Application changed.",
         "Looks again, and reports Ready once the services answer.",
         "Nothing.";
-    ApplyFailed: Warning,
-        "A step of a plan could not be executed.",
-        "Leaves out the steps that build on it, and tries again after a growing pause.",
-        "Do what the message says; it names the file, unit or folder.";
     Ready: Normal,
         "All services of the tenant run and answer, and its site is live.",
         "Keeps looking.",

@@ -8,19 +8,31 @@
 //! [`Backend::reconcile`] in a task of their own, so a client that hangs up
 //! does not cancel half of a change.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use cb_core::api::Kind;
 use serde::{Deserialize, Serialize};
 
+use super::operations::Operations;
+use crate::alerts::Alerts;
+use crate::metrics::Metrics;
+use crate::recorder::Recorder;
 use crate::state::State;
 
 /// The daemon, as the API sees it.
 #[async_trait]
-pub trait Backend: Send + Sync + 'static {
+pub trait Backend: Operations {
     /// The objects that are shown.
     fn state(&self) -> &State;
     /// This machine.
     fn host(&self) -> &cb_core::api::Host;
+    /// What is counted.
+    fn metrics(&self) -> &Arc<Metrics>;
+    /// The events that are shown.
+    fn recorder(&self) -> &Recorder;
+    /// The alert sinks; none while the operator starts.
+    fn alerts(&self) -> Option<&Alerts>;
     /// Whether manifests are being kept; if not, why.
     ///
     /// # Errors

@@ -10,13 +10,13 @@ pub(super) fn core_versions() -> Value {
 
 /// `/apis`.
 pub(super) fn groups() -> Value {
-    let mut group = group();
-    if let Some(group) = group.as_object_mut() {
+    let mut groups = [group(), super::events::group()];
+    for group in groups.iter_mut().filter_map(Value::as_object_mut) {
         // In a list, Kubernetes leaves these out.
         group.remove("kind");
         group.remove("apiVersion");
     }
-    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [group]})
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// `/apis/campaignbrain.io`.

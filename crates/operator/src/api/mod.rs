@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! server (socket, connections) ─▶ routes ─▶ request ─▶ Backend
-//!                                    └────▶ object, discovery, watch, status
+//!                                    ├────▶ object, discovery, watch, status
+//!                                    └────▶ upgrade, backups ─▶ fields ─▶ Operations
 //! ```
 //!
 //! Reads are answered from the [`State`](crate::state::State); changes go
@@ -10,9 +11,16 @@
 //! where its manifest is written, and anything that touches the host.
 
 mod backend;
+mod backups;
 mod changes;
 mod discovery;
+mod events;
+mod fields;
+mod health;
+mod metrics;
 pub mod object;
+mod operations;
+mod problem;
 mod request;
 mod routes;
 mod selector;
@@ -20,9 +28,13 @@ mod server;
 mod socket;
 mod status;
 mod stream;
+mod upgrade;
 mod watch;
 
 pub use backend::*;
+pub use metrics::serve_metrics;
+pub use operations::{Asked, Operations, Restore, Upgrade, Verdict};
+pub use problem::{Problem, ProblemKind};
 pub use server::serve;
 pub use socket::{BindError, Socket};
 

@@ -24,10 +24,11 @@ use tokio_util::task::TaskTracker;
 
 use super::backend::{Backend, PlanRequest, Refusal};
 use super::changes::{create, reconcile, remove, replace};
+use super::problem::{Problem, ProblemKind};
 use super::request::{self, Format, MAX_PLAN_BODY, Options};
 use super::selector::Selector;
 use super::status::Failure;
-use super::{discovery, object, watch};
+use super::{backups, discovery, events, health, metrics, object, upgrade, watch};
 
 /// How many watches there may be; the other connections are for the rest.
 const MAX_WATCHES: usize = 32;
@@ -35,6 +36,9 @@ const MAX_WATCHES: usize = 32;
 const WATCH_TIME: u64 = 1800;
 /// The longest watch.
 const MAX_WATCH_TIME: u64 = 3600;
+
+/// What is said of a request that a fault of the operator ended.
+const FAILED: &str = "the operator failed on this request; its log says more";
 
 /// What the handlers share.
 pub(super) struct Api {
@@ -74,11 +78,20 @@ impl Api {
             Ok(done) => done.map_err(|refusal| Failure::refused(refusal, kind, name)),
             Err(error) => {
                 tracing::error!(kind = %kind, name = %shown(name), "a request failed: {error}");
-                Err(Failure::internal(
-                    "the operator failed on this request; its log says more",
-                ))
+                Err(Failure::internal(FAILED))
             }
         }
+    }
+
+    /// As [`Api::finish`], for what is asked for of operations.
+    pub(super) async fn carry_out<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, Problem>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.changes.spawn(change).await.unwrap_or_else(|error| {
+            tracing::error!("a request failed: {error}");
+            Err(Problem::new(ProblemKind::Internal, FAILED))
+        })
     }
 
     /// The object as it is now.
@@ -119,6 +132,34 @@ impl Api {
     }
 
     fn watch(&self, kind: Kind, options: &Options, selector: Selector) -> Answer {
+        let state = self.backend.state();
+        match kind {
+            Kind::Tenant => self.watch_store(state.tenants(), object::tenant, options, selector),
+            Kind::Application => {
+                let store = state.published_applications();
+                self.watch_store(store, object::application, options, selector)
+            }
+            Kind::Host => {
+                // One object that stays as it is.
+                let store = Store::starting_at(self.revision - 1, 1);
+                store.set((), self.backend.host().clone());
+                self.watch_store(&store, object::host, options, selector)
+            }
+        }
+    }
+
+    /// Answers with the changes of a store.
+    pub(super) fn watch_store<K, V>(
+        &self,
+        store: &Store<K, V>,
+        render: watch::Render<V>,
+        options: &Options,
+        selector: Selector,
+    ) -> Answer
+    where
+        K: Ord + Clone + Send + Sync + 'static,
+        V: PartialEq + Send + Sync + 'static,
+    {
         if options.flag("sendInitialEvents")? {
             let message = "sendInitialEvents is not supported: list, then watch from its revision";
             return Err(Failure::invalid_option(message));
@@ -142,19 +183,7 @@ impl Api {
             stop: self.stop.clone(),
             permit,
         };
-        let state = self.backend.state();
-        let body = match kind {
-            Kind::Tenant => watch::body(state.tenants(), object::tenant, request)?,
-            Kind::Application => {
-                watch::body(state.published_applications(), object::application, request)?
-            }
-            Kind::Host => {
-                // One object that stays as it is.
-                let store = Store::starting_at(self.revision - 1, 1);
-                store.set((), self.backend.host().clone());
-                watch::body(&store, object::host, request)?
-            }
-        };
+        let body = watch::body(store, render, request)?;
         Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
     }
 }
@@ -174,6 +203,7 @@ fn all<K: Ord + Clone, V: PartialEq>(
 
 /// Every path of the API.
 pub(super) fn router(api: Arc<Api>) -> Router {
+    let counter = Arc::clone(api.backend.metrics());
     let group = "/apis/campaignbrain.io";
     let version = "/apis/campaignbrain.io/v1alpha1";
     let json = Router::new()
@@ -193,15 +223,34 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         )
         .route("/operator/v1/plan", post(plan))
         .route("/operator/v1/tenants/{name}/reconcile", post(reconcile))
+        .merge(operations())
+        .merge(events::routes())
         .route_layer(middleware::from_fn(negotiate));
     Router::new()
-        .route("/healthz", get(|| async { "ok" }))
-        .route("/livez", get(|| async { "ok" }))
-        .route("/readyz", get(ready))
+        .route("/livez", get(health::alive))
+        .merge(metrics::public(Arc::clone(&api.backend)))
         .merge(json)
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
+        .layer(middleware::from_fn_with_state(counter, metrics::count))
         .with_state(api)
+}
+
+/// Upgrades, backups and restores of a tenant.
+fn operations() -> Router<Arc<Api>> {
+    let of = |rest: &str| format!("/api/tenants/{{name}}/{rest}");
+    Router::new()
+        .route(&of("version"), get(upgrade::version))
+        .route(&of("upgrade"), post(upgrade::upgrade))
+        .route(&of("operation"), get(upgrade::operation))
+        .route(&of("retry"), post(upgrade::retry))
+        .route(&of("backups"), get(backups::list).post(backups::create))
+        .route(
+            &of("backups/{backup}"),
+            get(backups::read).delete(backups::remove),
+        )
+        .route(&of("backups/{backup}/verify"), post(backups::verify))
+        .route(&of("restore"), post(backups::restore))
 }
 
 async fn negotiate(request: Request, next: middleware::Next) -> Response {
@@ -228,17 +277,6 @@ async fn unknown_method(request: Request) -> Response {
     // The router adds `Allow`.
     let code = StatusCode::METHOD_NOT_ALLOWED;
     Failure::new(code, "MethodNotAllowed", message).into_response()
-}
-
-async fn ready(State(api): Shared) -> Response {
-    match api.backend.ready() {
-        Ok(()) => "ok".into_response(),
-        Err(why) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("not ready: {why}\n"),
-        )
-            .into_response(),
-    }
 }
 
 pub(super) fn kind(plural: &str, uri: &Uri) -> Result<Kind, Failure> {

@@ -8,13 +8,26 @@ use serde_json::Value;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Selector {
     labels: Labels,
-    /// Names that the object must have (`true`) or must not have.
-    names: Vec<(String, bool)>,
+    /// Fields with the value that the object must have (`true`) or must not.
+    fields: Vec<(String, String, bool)>,
 }
+
+/// What every object can be selected by.
+const NAME: &str = "metadata.name";
 
 impl Selector {
     /// Reads both selectors of a request.
     pub(super) fn parse(labels: Option<&str>, fields: Option<&str>) -> Result<Self, String> {
+        Self::parse_among(labels, fields, &[NAME])
+    }
+
+    /// As [`Selector::parse`], for objects that can be selected by these
+    /// fields.
+    pub(super) fn parse_among(
+        labels: Option<&str>,
+        fields: Option<&str>,
+        known: &[&str],
+    ) -> Result<Self, String> {
         let mut out = Self::default();
         if let Some(labels) = labels.filter(|text| !text.trim().is_empty()) {
             out.labels = labels.parse()?;
@@ -23,31 +36,32 @@ impl Selector {
         for part in fields.into_iter().flat_map(|text| text.split(',')) {
             let (field, value, equal) = comparison(part)
                 .ok_or_else(|| format!("`{}` is not a field selector", shown(part)))?;
-            if field != "metadata.name" {
+            if !known.contains(&field) {
                 return Err(format!(
-                    "objects cannot be selected by the field `{}`; metadata.name is the only one",
-                    shown(field)
+                    "objects cannot be selected by the field `{}`; they can by {}",
+                    shown(field),
+                    known.join(", ")
                 ));
             }
-            out.names.push((value.to_owned(), equal));
+            out.fields.push((field.to_owned(), value.to_owned(), equal));
         }
         Ok(out)
     }
 
     /// Whether every object is meant.
     pub(super) fn is_all(&self) -> bool {
-        self.labels.is_all() && self.names.is_empty()
+        self.labels.is_all() && self.fields.is_empty()
     }
 
     /// Whether this object is meant.
     pub(super) fn matches(&self, object: &Value) -> bool {
-        let metadata = &object["metadata"];
-        let name = metadata["name"].as_str().unwrap_or_default();
-        let label = |key: &str| metadata["labels"].get(key).and_then(Value::as_str);
-        self.names
-            .iter()
-            .all(|(wanted, equal)| (wanted == name) == *equal)
-            && self.labels.matches(label)
+        let labels = &object["metadata"]["labels"];
+        let label = |key: &str| labels.get(key).and_then(Value::as_str);
+        let holds = |(field, wanted, equal): &(String, String, bool)| {
+            let value = field.split('.').fold(object, |value, key| &value[key]);
+            (value.as_str().unwrap_or_default() == wanted) == *equal
+        };
+        self.fields.iter().all(holds) && self.labels.matches(label)
     }
 }
 

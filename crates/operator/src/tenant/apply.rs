@@ -9,7 +9,7 @@ use cb_core::types::TenantName;
 use cb_host::{ActionError, Host};
 use tokio_util::sync::CancellationToken;
 
-use super::Engine;
+use super::{Engine, events};
 use crate::state::SaveError;
 
 /// What came of a plan.
@@ -19,6 +19,8 @@ pub(super) struct Applied {
     pub problems: Vec<Problem>,
     /// A newer spec ended it early.
     pub cancelled: bool,
+    /// What was done.
+    pub done: Vec<(Cause, String)>,
 }
 
 impl<H: Host> Engine<H> {
@@ -65,7 +67,11 @@ impl<H: Host> Engine<H> {
                     step.action,
                     step.reason
                 );
+                applied.done.push((step.cause, step.action.to_string()));
             }
+        }
+        for event in events::of_steps(name, &applied.done) {
+            self.recorder.record(event);
         }
         applied
     }

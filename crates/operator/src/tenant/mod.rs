@@ -9,6 +9,7 @@
 //! next pass plans again from what it sees.
 
 mod apply;
+mod events;
 mod operation;
 mod readiness;
 
@@ -31,6 +32,7 @@ use operation::Operated;
 
 use crate::metrics::Metrics;
 use crate::offsite::Offsite;
+use crate::recorder::Recorder;
 use crate::state::State;
 use crate::status_file::StatusSink;
 
@@ -57,6 +59,8 @@ pub struct Engine<H> {
     pub readiness: Readiness,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Records events.
+    pub recorder: Recorder,
     /// How many operations run at once.
     pub slots: Slots,
     /// Copies backups off the host, if the Host says where to.
@@ -481,10 +485,11 @@ impl<H: cb_host::Host> Engine<H> {
             self.state.forget_status(&name);
             self.sink.remove(&name, &record.file).await;
             self.readiness.forget(&name);
+            self.recorder.record(events::of_removal(&record));
             return Again::Gone;
         }
         let status = status(&done.problems);
-        log_change(&name, previous.as_deref(), &status);
+        self.announce(&name, previous.as_deref(), &status);
         self.sink.write(&record, &status).await;
         self.state.set_status(&name, status);
         Again::Backoff
@@ -500,6 +505,14 @@ impl<H: cb_host::Host> Engine<H> {
             self.report(&record, &findings, &BTreeMap::new()).await;
         }
         Again::Backoff
+    }
+
+    /// Tells of a change of the status, in the log and as events.
+    fn announce(&self, name: &TenantName, previous: Option<&TenantStatus>, status: &TenantStatus) {
+        log_change(name, previous, status);
+        for event in events::of_status(name, previous, status) {
+            self.recorder.record(event);
+        }
     }
 
     async fn report(
@@ -522,7 +535,7 @@ impl<H: cb_host::Host> Engine<H> {
             now: &now,
         });
         if previous.as_deref() != Some(&status) {
-            log_change(name, previous.as_deref(), &status);
+            self.announce(name, previous.as_deref(), &status);
         }
         self.sink.write(record, &status).await;
         self.state.set_status(name, status);

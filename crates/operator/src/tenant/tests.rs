@@ -13,9 +13,11 @@ use crate::state::{ApplicationRecord, RecordStore, SaveError};
 
 /// Records in memory: what is here is on disk.
 #[derive(Default)]
-struct Records {
+pub(super) struct Records {
     saved: Mutex<std::collections::BTreeMap<TenantName, Record>>,
     full: std::sync::atomic::AtomicBool,
+    /// The host whose operator writes them: one that is cut off saves nothing.
+    host: Mutex<Option<Arc<MemoryHost>>>,
 }
 
 #[async_trait]
@@ -23,6 +25,11 @@ impl RecordStore for Records {
     async fn save(&self, record: &Record) -> Result<(), SaveError> {
         if self.full.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(SaveError("no space left".into()));
+        }
+        let host = self.host.lock().unwrap().clone();
+        if let Some(host) = host {
+            let saved = host.effect(&format!("save record {}", record.name()));
+            saved.map_err(|error| SaveError(error.to_string()))?;
         }
         self.saved
             .lock()
@@ -50,12 +57,12 @@ impl StatusSink for NoSink {
     async fn remove(&self, _: &TenantName, _: &str) {}
 }
 
-struct Bench {
-    engine: Engine<MemoryHost>,
+pub(super) struct Bench {
+    pub(super) engine: Engine<MemoryHost>,
     records: Arc<Records>,
 }
 
-fn name() -> TenantName {
+pub(super) fn name() -> TenantName {
     "ky04".parse().unwrap()
 }
 
@@ -65,7 +72,7 @@ fn application() -> ApplicationRecord {
          spec: {versions: [{name: v1, folder: {path: /srv/v1}}, {name: v2, folder: {path: /srv/v2}}], \
          services: [{name: api, command: bin/api, portOffset: 1, healthCheck: {path: /health}}, \
          {name: frontend, command: bin/frontend, portOffset: 0, healthCheck: {path: /health}}], \
-         routes: [{path: /, service: frontend}]}}",
+         routes: [{path: /, service: frontend}], database: {migrations: {folder: migrations}}}}",
     );
     let application = application.unwrap();
     ApplicationRecord {
@@ -85,7 +92,7 @@ fn record() -> Record {
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let spec: Host = serde_yaml::from_str(
             "{apiVersion: campaignbrain.io/v1alpha1, kind: Host, metadata: {name: one}}",
         )
@@ -97,6 +104,7 @@ impl Bench {
 
     /// An operator that starts with what is on disk.
     fn start(host: Arc<MemoryHost>, spec: Host, records: Arc<Records>) -> Self {
+        *records.host.lock().unwrap() = Some(Arc::clone(&host));
         let saved: Vec<Record> = records.saved.lock().unwrap().values().cloned().collect();
         let state = Arc::new(State::new(
             Arc::clone(&records) as _,
@@ -112,6 +120,7 @@ impl Bench {
             sink: Arc::new(NoSink),
             readiness: Readiness::default(),
             metrics: crate::metrics::Metrics::new(),
+            recorder: crate::recorder::Recorder::new("one", Vec::new()),
             slots: Slots::new(2).0,
             offsite: None,
             recovered: Default::default(),
@@ -119,21 +128,28 @@ impl Bench {
         Self { engine, records }
     }
 
-    fn restarted(self) -> Self {
+    pub(super) fn restarted(self) -> Self {
         self.engine.host.restart();
         let spec = Host::clone(&self.engine.spec);
         Self::start(Arc::clone(&self.engine.host), spec, self.records)
     }
 
-    async fn pass(&self) -> Again {
+    /// The machine goes down and comes up again.
+    pub(super) fn rebooted(self) -> Self {
+        self.engine.host.reboot();
+        let spec = Host::clone(&self.engine.spec);
+        Self::start(Arc::clone(&self.engine.host), spec, self.records)
+    }
+
+    pub(super) async fn pass(&self) -> Again {
         self.engine.pass(&name(), &CancellationToken::new()).await
     }
 
-    async fn change(&self, change: impl FnOnce(&mut Record)) {
+    pub(super) async fn change(&self, change: impl FnOnce(&mut Record)) {
         self.engine.state.update(&name(), change).await.unwrap();
     }
 
-    fn condition(&self, kind: &str) -> String {
+    pub(super) fn condition(&self, kind: &str) -> String {
         let status = self.engine.state.status(&name()).unwrap();
         let found = status.condition(kind);
         found.map_or_else(String::new, |c| {
@@ -142,7 +158,7 @@ impl Bench {
     }
 
     /// The versions that the services run, by their environment.
-    fn runs(&self, version: &str) -> bool {
+    pub(super) fn runs(&self, version: &str) -> bool {
         ["ky04-api.service", "ky04-frontend.service"]
             .iter()
             .all(|unit| {

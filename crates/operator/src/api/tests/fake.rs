@@ -4,14 +4,18 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use cb_core::api::{Application, Condition, ConditionStatus, Host, Kind, Tenant, TenantStatus};
+use cb_core::backup::Backup;
 use cb_core::record::{Phase, Record};
-use cb_core::types::{ObjectName, TenantName};
+use cb_core::types::{BackupId, ObjectName, TenantName};
 use tokio::sync::Notify;
 
+use crate::alerts::Alerts;
 use crate::api::{
-    Backend, Cause, Outcome, PlanChange, PlanRequest, PlanResponse, Put, PutMode, PutResult,
-    Refusal, TenantPlan, object,
+    Asked, Backend, Cause, Operations, Outcome, PlanChange, PlanRequest, PlanResponse, Problem,
+    Put, PutMode, PutResult, Refusal, Restore, TenantPlan, Upgrade, Verdict, object,
 };
+use crate::metrics::Metrics;
+use crate::recorder::Recorder;
 use crate::state::{ApplicationRecord, RecordStore, SaveError, State};
 
 pub(super) const KY04: &str = "\
@@ -89,10 +93,20 @@ impl RecordStore for Memory {
 pub(super) struct Fake {
     state: State,
     host: Host,
+    metrics: Arc<Metrics>,
+    pub(super) recorder: Recorder,
+    alerts: Alerts,
     /// The writes that were asked for.
     pub(super) puts: Mutex<Vec<Put>>,
     pub(super) deletes: Mutex<Vec<(Kind, String, bool)>>,
     pub(super) plans: Mutex<Vec<PlanRequest>>,
+    /// What was asked for of operations.
+    pub(super) asked: Mutex<Vec<String>>,
+    /// What operations are answered with; without, they are pending.
+    pub(super) answer: Mutex<Option<Result<Asked, Problem>>>,
+    pub(super) backups: Mutex<Vec<Backup>>,
+    /// What is found out of backups.
+    pub(super) verdict: Mutex<Verdict>,
     /// What the next write is answered with.
     pub(super) refuse: Mutex<Option<Refusal>>,
     pub(super) not_ready: Mutex<Option<String>>,
@@ -121,9 +135,16 @@ impl Fake {
         Self {
             state,
             host: serde_yaml::from_str(HOST).unwrap(),
+            metrics: Metrics::new(),
+            recorder: Recorder::new("web1", Vec::new()),
+            alerts: Alerts::none("web1"),
             puts: Mutex::default(),
             deletes: Mutex::default(),
             plans: Mutex::default(),
+            asked: Mutex::default(),
+            answer: Mutex::default(),
+            backups: Mutex::default(),
+            verdict: Mutex::new(Verdict::Good),
             refuse: Mutex::default(),
             not_ready: Mutex::default(),
             began: Notify::new(),
@@ -164,6 +185,18 @@ impl Backend for Fake {
 
     fn host(&self) -> &Host {
         &self.host
+    }
+
+    fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    fn alerts(&self) -> Option<&Alerts> {
+        Some(&self.alerts)
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -234,5 +267,59 @@ impl Backend for Fake {
         self.go_on.notified().await;
         self.ended.notify_one();
         Ok(())
+    }
+}
+
+impl Fake {
+    fn note(&self, tenant: &TenantName, what: String) -> Result<Asked, Problem> {
+        self.asked.lock().unwrap().push(format!("{tenant}: {what}"));
+        let answer = self.answer.lock().unwrap().clone();
+        answer.unwrap_or(Ok(Asked::Pending))
+    }
+}
+
+#[async_trait]
+impl Operations for Fake {
+    async fn upgrade(&self, tenant: &TenantName, wish: Upgrade) -> Result<Asked, Problem> {
+        let Upgrade {
+            target,
+            backup,
+            migrate,
+            restore,
+        } = wish;
+        let restore = restore.map(|id| id.to_string());
+        let what = format!("to {target}, backup {backup}, migrate {migrate}, restore {restore:?}");
+        self.note(tenant, what)
+    }
+
+    async fn retry(&self, tenant: &TenantName) -> Result<Asked, Problem> {
+        self.note(tenant, "retry".into())
+    }
+
+    async fn back_up(&self, tenant: &TenantName) -> Result<Asked, Problem> {
+        self.note(tenant, "backup".into())
+    }
+
+    async fn restore(&self, tenant: &TenantName, wish: Restore) -> Result<Asked, Problem> {
+        let version = wish.version.map(|version| version.to_string());
+        self.note(tenant, format!("restore {} with {version:?}", wish.backup))
+    }
+
+    async fn backups(&self, _: &TenantName) -> Result<Vec<Backup>, Problem> {
+        Ok(self.backups.lock().unwrap().clone())
+    }
+
+    async fn delete_backup(
+        &self,
+        tenant: &TenantName,
+        backup: &BackupId,
+        force: bool,
+    ) -> Result<(), Problem> {
+        self.note(tenant, format!("delete {backup}, force {force}"))
+            .map(drop)
+    }
+
+    async fn verify_backup(&self, _: &TenantName, _: &BackupId) -> Result<Verdict, Problem> {
+        Ok(self.verdict.lock().unwrap().clone())
     }
 }

@@ -1,0 +1,161 @@
+//! Sends over HTTP and HTTPS.
+//!
+//! URLs and keys may be in files; they are read for each message, so that a
+//! new one takes effect at once, and no error repeats them (law 11).
+//! Redirects are not followed: they would hand the message to somebody else.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cb_core::types::{HostPath, HttpUrl};
+use cb_host::files::{FileCache, chain};
+use hmac::{Hmac, Mac as _};
+use reqwest::header::CONTENT_TYPE;
+use sha2::Sha256;
+
+use super::transport::DeliveryError;
+
+/// How long it may take to connect.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Where to send to.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    from: From,
+    path: &'static str,
+}
+
+#[derive(Debug, Clone)]
+enum From {
+    Url(HttpUrl),
+    File(PathBuf),
+}
+
+impl Target {
+    /// A target whose URL is this or is in this file, with a path added to it.
+    pub(super) fn new(url: &Option<HttpUrl>, file: &Option<HostPath>, path: &'static str) -> Self {
+        let from = match (url, file) {
+            (Some(url), _) => From::Url(url.clone()),
+            (None, file) => From::File(file.as_ref().map_or("", HostPath::as_str).into()),
+        };
+        Self { from, path }
+    }
+
+    async fn url(&self) -> Result<String, DeliveryError> {
+        let url = match &self.from {
+            From::Url(url) => url.to_string(),
+            From::File(path) => {
+                let text = read(path.clone()).await?;
+                let url: Result<HttpUrl, _> = text.trim().parse();
+                let wrong = || {
+                    let path = path.display();
+                    DeliveryError(format!("{path} does not hold one http or https URL"))
+                };
+                url.map_err(|_| wrong())?.to_string()
+            }
+        };
+        if self.path.is_empty() {
+            return Ok(url);
+        }
+        Ok(format!("{}{}", url.trim_end_matches('/'), self.path))
+    }
+}
+
+/// An HTTP client; its connections are kept.
+#[derive(Debug, Clone)]
+pub(super) struct Client(reqwest::Client);
+
+impl Client {
+    /// A client that waits so long for an answer.
+    pub(super) fn new(answer: Duration) -> anyhow::Result<Self> {
+        // Fails if it was chosen before, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("cb-operator/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .timeout(answer)
+            .build()?;
+        Ok(Self(client))
+    }
+
+    /// Posts JSON; signs it with the key in the file, if there is one.
+    pub(super) async fn post(
+        &self,
+        target: &Target,
+        id: &str,
+        body: String,
+        secret: Option<&HostPath>,
+    ) -> Result<(), DeliveryError> {
+        let mut request = self
+            .0
+            .post(target.url().await?)
+            .header(CONTENT_TYPE, "application/json")
+            .header("idempotency-key", id);
+        if let Some(file) = secret {
+            let key = read(file.as_str().into()).await?;
+            request = request.header("x-cb-signature-256", signature(key.trim(), &body)?);
+        }
+        let answer = request.body(body).send().await.map_err(failed)?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        Err(DeliveryError(format!("it answered {}", answer.status())))
+    }
+}
+
+/// In words without the URL.
+fn failed(error: reqwest::Error) -> DeliveryError {
+    let what = if error.is_timeout() {
+        "it does not answer in time"
+    } else if error.is_connect() {
+        "it cannot be connected to"
+    } else if error.is_builder() {
+        "its URL cannot be used"
+    } else {
+        "the request failed"
+    };
+    let cause = std::error::Error::source(&error.without_url()).map(chain);
+    DeliveryError(match cause {
+        Some(cause) => format!("{what}: {cause}"),
+        None => what.to_owned(),
+    })
+}
+
+fn signature(key: &str, body: &str) -> Result<String, DeliveryError> {
+    if key.is_empty() {
+        return Err(DeliveryError("the file of its secret is empty".into()));
+    }
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes())
+        .map_err(|error| DeliveryError(error.to_string()))?;
+    mac.update(body.as_bytes());
+    let bytes = mac.finalize().into_bytes();
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("sha256={hex}"))
+}
+
+async fn read(path: PathBuf) -> Result<String, DeliveryError> {
+    let read = move || {
+        let content = FileCache::content(&path).map_err(|error| chain(&error))?;
+        let shown = path.display();
+        String::from_utf8(content).map_err(|_| format!("{shown} is not text"))
+    };
+    match tokio::task::spawn_blocking(read).await {
+        Ok(text) => text.map_err(DeliveryError),
+        Err(error) => Err(DeliveryError(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of RFC 4231, 4.3.
+    #[test]
+    fn a_body_is_signed_as_others_check_it() {
+        assert_eq!(
+            signature("Jefe", "what do ya want for nothing?").unwrap(),
+            "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+    }
+}

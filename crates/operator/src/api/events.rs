@@ -1,0 +1,197 @@
+//! Events in the shape of `events.k8s.io/v1`, and the state of alerts.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::IntoResponse as _;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use cb_core::api::API_VERSION;
+use cb_core::types::shown;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::object::uid;
+use super::request::{self, Format, MAX_BODY, Options};
+use super::routes::{Answer, Api, Shared};
+use super::selector::Selector;
+use super::status::Failure;
+use crate::recorder::Published;
+
+/// The API group of events and its version.
+pub(super) const GROUP: &str = "events.k8s.io";
+const VERSION: &str = "v1";
+/// Who records events here.
+const CONTROLLER: &str = "campaignbrain.io/cb-operator";
+
+/// What events can be selected by.
+const FIELDS: [&str; 5] = [
+    "metadata.name",
+    "regarding.kind",
+    "regarding.name",
+    "reason",
+    "type",
+];
+
+/// The paths of events and alerts.
+pub(super) fn routes() -> Router<Arc<Api>> {
+    Router::new()
+        .route(&format!("/apis/{GROUP}"), get(|| async { Json(group()) }))
+        .route(
+            &format!("/apis/{GROUP}/{VERSION}"),
+            get(|| async { Json(resources()) }),
+        )
+        .route(&format!("/apis/{GROUP}/{VERSION}/events"), get(list))
+        .route("/operator/v1/alerts", get(alerts))
+        .route("/operator/v1/alerts/test", post(test))
+}
+
+/// The group in Kubernetes' discovery.
+pub(super) fn group() -> Value {
+    let version = json!({"groupVersion": format!("{GROUP}/{VERSION}"), "version": VERSION});
+    json!({
+        "kind": "APIGroup",
+        "apiVersion": "v1",
+        "name": GROUP,
+        "versions": [version],
+        "preferredVersion": version,
+    })
+}
+
+fn resources() -> Value {
+    json!({
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": format!("{GROUP}/{VERSION}"),
+        "resources": [{
+            "name": "events",
+            "singularName": "event",
+            "namespaced": false,
+            "kind": "Event",
+            "shortNames": ["ev"],
+            "verbs": ["list", "watch"],
+        }],
+    })
+}
+
+async fn list(State(api): Shared, uri: Uri) -> Answer {
+    let options = Options::of(&uri)?;
+    let (labels, fields) = (options.get("labelSelector")?, options.get("fieldSelector")?);
+    let selector = Selector::parse_among(labels, fields, &FIELDS).map_err(Failure::bad_request)?;
+    let store = api.backend.recorder().published();
+    if options.flag("watch")? {
+        return api.watch_store(store, event, &options, selector);
+    }
+    let list = store.list();
+    let items = list.items.values();
+    let items = items.map(|item| event(&item.value, item.revision));
+    let items: Vec<Value> = items.filter(|object| selector.matches(object)).collect();
+    let list = json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "kind": "EventList",
+        "metadata": {"resourceVersion": list.revision.to_string()},
+        "items": items,
+    });
+    Ok(Json(list).into_response())
+}
+
+/// An event as the API shows it.
+fn event(published: &Published, revision: u64) -> Value {
+    let series = &published.series;
+    let of = &series.event;
+    let first = seconds(series.first_seen);
+    let name = series.name();
+    let mut object = json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "kind": "Event",
+        "metadata": {
+            "name": name,
+            "uid": uid(of.regarding.kind, &name, &first),
+            "resourceVersion": revision.to_string(),
+            "creationTimestamp": first,
+        },
+        "eventTime": micros(series.first_seen),
+        "type": of.reason.kind().as_str(),
+        "reason": of.reason.as_str(),
+        "action": "Reconcile",
+        "note": of.note,
+        "regarding": {
+            "apiVersion": API_VERSION,
+            "kind": of.regarding.kind.as_str(),
+            "name": of.regarding.name,
+        },
+        "reportingController": CONTROLLER,
+        "reportingInstance": &*published.host,
+        "deprecatedSource": {"component": "cb-operator", "host": &*published.host},
+        "deprecatedCount": series.count,
+        "deprecatedFirstTimestamp": first,
+        "deprecatedLastTimestamp": seconds(series.last_seen),
+    });
+    if series.count > 1 {
+        object["series"] = json!({
+            "count": series.count,
+            "lastObservedTime": micros(series.last_seen),
+        });
+    }
+    object
+}
+
+fn seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn micros(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+async fn alerts(State(api): Shared) -> Answer {
+    Ok(Json(sinks(&api)?.overview()).into_response())
+}
+
+/// The body of a request to try sinks out.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Try {
+    /// The sink; all of them without.
+    #[serde(default)]
+    sink: Option<String>,
+}
+
+async fn test(State(api): Shared, request: Request) -> Answer {
+    let shape = "the body must be {\"sink\": NAME}, or {\"sink\": null} for all";
+    if request::format(request.headers())? == Format::Yaml {
+        return Err(Failure::bad_request(shape));
+    }
+    let body = request::body(request.into_body(), MAX_BODY).await?;
+    let wanted: Try =
+        serde_json::from_value(request::json(&body)?).map_err(|_| Failure::bad_request(shape))?;
+    let sinks = sinks(&api)?;
+    match sinks.test(wanted.sink.as_deref()).await {
+        Some(tried) => Ok(Json(tried).into_response()),
+        None => {
+            let known = sinks.overview().sinks;
+            let known: Vec<String> = known.into_iter().map(|sink| sink.name).collect();
+            let sink = shown(wanted.sink.as_deref().unwrap_or_default());
+            let there = match known.as_slice() {
+                [] => "the Host has none".to_owned(),
+                known => format!("there are {}", known.join(", ")),
+            };
+            let message = format!("there is no alert sink `{sink}`; {there}");
+            let failure = Failure::new(StatusCode::NOT_FOUND, "NotFound", message);
+            Err(failure)
+        }
+    }
+}
+
+fn sinks(api: &Api) -> Result<&crate::alerts::Alerts, Failure> {
+    api.backend.alerts().ok_or_else(|| {
+        let message = "the operator is starting; no alerts are sent yet";
+        Failure::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ServiceUnavailable",
+            message,
+        )
+    })
+}

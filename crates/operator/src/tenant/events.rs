@@ -1,0 +1,160 @@
+//! What a pass tells of a tenant as events: what it did, and how its status
+//! changed.
+
+use cb_core::api::{Condition, ConditionStatus, TenantStatus};
+use cb_core::event::{Event, Reason};
+use cb_core::plan::Cause;
+use cb_core::record::{Phase, Record};
+use cb_core::types::TenantName;
+
+/// How many steps a note names; the others are counted.
+const NAMED: usize = 3;
+
+/// One event for the steps that were executed because of a change, and one for
+/// those that put something back.
+pub(super) fn of_steps(name: &TenantName, done: &[(Cause, String)]) -> Vec<Event> {
+    let event = |cause: Cause, reason: Reason| {
+        let steps = done.iter().filter(|(of, _)| *of == cause);
+        let steps: Vec<&str> = steps.map(|(_, step)| step.as_str()).collect();
+        let first = steps.get(..NAMED).unwrap_or(&steps).join("; ");
+        let note = match steps.len() {
+            0 => return None,
+            n if n > NAMED => format!("{first}; and {} more", n - NAMED),
+            _ => first,
+        };
+        Some(Event::tenant(name, reason, note))
+    };
+    let events = [
+        event(Cause::Change, Reason::Applied),
+        event(Cause::Drift, Reason::DriftCorrected),
+    ];
+    events.into_iter().flatten().collect()
+}
+
+/// The event of a tenant that was taken down.
+pub(super) fn of_removal(record: &Record) -> Event {
+    let note = match record.phase {
+        Phase::Deleting => "its manifest is gone; its data was moved into the backups",
+        _ => "its manifest is gone; its data, .env and user stay",
+    };
+    Event::tenant(record.name(), Reason::Removed, note)
+}
+
+/// The events of a change of the status; none if it means the same.
+pub(super) fn of_status(
+    name: &TenantName,
+    previous: Option<&TenantStatus>,
+    status: &TenantStatus,
+) -> Vec<Event> {
+    let before = |kind: &str| previous.and_then(|previous| previous.condition(kind));
+    let is_new = |condition: &&Condition| {
+        before(&condition.kind).is_none_or(|before| {
+            (before.status, &before.reason, &before.message)
+                != (condition.status, &condition.reason, &condition.message)
+        })
+    };
+    let changed = |kind: &str| status.condition(kind).filter(is_new);
+    let mut events = Vec::new();
+    if let Some(ready) = changed("Ready") {
+        let reason = match (ready.status, ready.reason.as_str()) {
+            (ConditionStatus::True, _) => Some(Reason::Ready),
+            // The catalog tells of it, for tenants that are not known yet too.
+            (_, "Refused") => None,
+            (_, "Fought") => Some(Reason::DriftFought),
+            (_, "CrashLoop" | "Failed" | "Restarting") => Some(Reason::ServiceCrashed),
+            // What is expected to pass is no news.
+            _ => status.condition("Stalled").map(|_| Reason::NotReady),
+        };
+        events.extend(reason.map(|reason| Event::tenant(name, reason, ready.message.clone())));
+    }
+    let drifted = changed("Drifted").filter(|drifted| drifted.status == ConditionStatus::True);
+    events.extend(
+        drifted.map(|drifted| Event::tenant(name, Reason::DriftDetected, drifted.message.clone())),
+    );
+    events
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> TenantName {
+        "ky04".parse().unwrap()
+    }
+
+    fn status(conditions: &[(&str, bool, &str, &str)]) -> TenantStatus {
+        let condition = |(kind, status, reason, message): &(&str, bool, &str, &str)| Condition {
+            kind: (*kind).into(),
+            status: ConditionStatus::from(*status),
+            observed_generation: 1,
+            last_transition_time: "2026-01-01T00:00:00Z".into(),
+            reason: (*reason).into(),
+            message: (*message).into(),
+        };
+        TenantStatus {
+            conditions: conditions.iter().map(condition).collect(),
+            ..TenantStatus::default()
+        }
+    }
+
+    fn seen(previous: Option<&TenantStatus>, status: &TenantStatus) -> Vec<(Reason, String)> {
+        let events = of_status(&name(), previous, status);
+        events
+            .into_iter()
+            .map(|event| (event.reason, event.note))
+            .collect()
+    }
+
+    #[test]
+    fn many_steps_are_one_event_of_each_cause() {
+        let step = |cause, n: usize| (cause, format!("step {n}"));
+        let mut steps: Vec<_> = (0..5).map(|n| step(Cause::Change, n)).collect();
+        steps.push(step(Cause::Drift, 9));
+        let events = of_steps(&name(), &steps);
+        let seen: Vec<_> = events.iter().map(|e| (e.reason, e.note.as_str())).collect();
+        assert_eq!(
+            seen,
+            [
+                (Reason::Applied, "step 0; step 1; step 2; and 2 more"),
+                (Reason::DriftCorrected, "step 9"),
+            ]
+        );
+        assert!(of_steps(&name(), &[]).is_empty());
+    }
+
+    /// Law 8: the same status again is no event, and starting is no trouble.
+    #[test]
+    fn only_what_changed_is_told() {
+        let starting = status(&[
+            ("Ready", false, "Starting", "it starts"),
+            ("Reconciling", true, "Starting", "it starts"),
+        ]);
+        let ready = status(&[
+            ("Ready", true, "Ready", "2 of 2"),
+            ("Drifted", false, "InSync", ""),
+        ]);
+        let loops = status(&[
+            ("Ready", false, "CrashLoop", "x"),
+            ("Stalled", true, "CrashLoop", "x"),
+        ]);
+        let drifted = status(&[
+            ("Ready", true, "Ready", "2 of 2"),
+            ("Drifted", true, "Detected", "d"),
+        ]);
+        assert_eq!(seen(None, &starting), []);
+        assert_eq!(
+            seen(Some(&starting), &ready),
+            [(Reason::Ready, "2 of 2".into())]
+        );
+        assert_eq!(seen(Some(&ready), &ready), []);
+        assert_eq!(
+            seen(Some(&ready), &loops),
+            [(Reason::ServiceCrashed, "x".into())]
+        );
+        assert_eq!(
+            seen(Some(&ready), &drifted),
+            [(Reason::DriftDetected, "d".into())]
+        );
+        assert_eq!(seen(Some(&drifted), &ready), []);
+    }
+}
