@@ -161,7 +161,8 @@ fn texts(connection: &Connection, sql: &str) -> duckdb::Result<Vec<String>> {
         .collect()
 }
 
-fn quoted(name: &str) -> String {
+/// A name as SQL has it.
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

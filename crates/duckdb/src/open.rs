@@ -5,6 +5,10 @@
 //! in a read-only instance, which changes nothing: one that does not replay is
 //! reported, and stays as it is. What cannot be replayed read-only is replayed
 //! in a private copy.
+//!
+//! DuckDB 1.5 cannot replay a column whose default is a function, like `now()`,
+//! when it opens the file as its first database, but can when it attaches it to
+//! one in memory. That is the second attempt, for this alone.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -12,6 +16,7 @@ use std::path::Path;
 use duckdb::{AccessMode, Config, Connection};
 
 use crate::copy::Copy;
+use crate::digest::quoted;
 use crate::error::{Error, is_damage, is_no_space, is_out_of_memory};
 use crate::files;
 use crate::header;
@@ -132,13 +137,53 @@ pub(crate) fn connect(
             path: path.to_owned(),
         });
     }
-    let config =
-        config(access, limits).map_err(|source| Error::query("configuring", path, source))?;
-    let connection =
-        Connection::open_with_flags(path, config).map_err(|source| cannot_open(path, source))?;
+    let connection = match direct(path, access, limits) {
+        Err(error) if is_replay_defect(&error) => {
+            attach(path, access, limits).map_err(|source| cannot_open(path, source))?
+        }
+        other => other.map_err(|source| cannot_open(path, source))?,
+    };
     watch.guard(&connection);
     prepare(&connection, access).map_err(|source| Error::query("configuring", path, source))?;
     Ok(connection)
+}
+
+fn direct(path: &Path, access: Access, limits: &Limits) -> duckdb::Result<Connection> {
+    let mode = match access {
+        Access::ReadOnly => AccessMode::ReadOnly,
+        Access::ReadWrite | Access::Copy => AccessMode::ReadWrite,
+    };
+    let config = config(limits)?
+        .access_mode(mode)?
+        .enable_external_access(false)?;
+    Connection::open_with_flags(path, config)
+}
+
+/// The same, by way of a database in memory that has no part in it.
+fn attach(path: &Path, access: Access, limits: &Limits) -> duckdb::Result<Connection> {
+    let spill = files::beside(path, ".tmp");
+    let config = config(limits)?.with("temp_directory", spill.to_string_lossy())?;
+    let connection = Connection::open_in_memory_with_flags(config)?;
+    let mode = match access {
+        Access::ReadOnly => "(READ_ONLY)",
+        Access::ReadWrite | Access::Copy => "",
+    };
+    let text = path.to_string_lossy().replace('\'', "''");
+    connection.execute_batch(&format!("ATTACH '{text}' {mode}"))?;
+    // DuckDB gives it the name that it has when it is opened directly.
+    let name: String = connection.query_row(
+        "SELECT database_name FROM duckdb_databases() WHERE NOT internal AND path IS NOT NULL",
+        [],
+        |row| row.get(0),
+    )?;
+    connection.execute_batch(&format!("USE {}", quoted(&name)))?;
+    connection.execute_batch("SET enable_external_access = false")?;
+    Ok(connection)
+}
+
+fn is_replay_defect(error: &duckdb::Error) -> bool {
+    let text = error.to_string();
+    text.contains("replaying WAL") && text.contains("no default database set")
 }
 
 fn prepare(connection: &Connection, access: Access) -> duckdb::Result<()> {
@@ -159,13 +204,8 @@ fn prepare(connection: &Connection, access: Access) -> duckdb::Result<()> {
     connection.execute_batch("SET lock_configuration = true")
 }
 
-fn config(access: Access, limits: &Limits) -> duckdb::Result<Config> {
+fn config(limits: &Limits) -> duckdb::Result<Config> {
     Config::default()
-        .access_mode(match access {
-            Access::ReadOnly => AccessMode::ReadOnly,
-            Access::ReadWrite | Access::Copy => AccessMode::ReadWrite,
-        })?
-        .enable_external_access(false)?
         .enable_autoload_extension(false)?
         .with("autoinstall_known_extensions", "false")?
         .with("allow_community_extensions", "false")?

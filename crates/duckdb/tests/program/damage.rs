@@ -132,6 +132,62 @@ fn a_log_that_does_not_replay_is_reported_and_stays() {
     all_fail(&world, 5);
 }
 
+/// Law 9: a log that DuckDB 1.5 cannot replay by itself is no broken one.
+#[test]
+fn a_log_with_a_default_that_is_a_function_replays() {
+    let world = World::new();
+    world.sql(
+        "t.duckdb",
+        "CREATE TABLE t AS FROM range(100); CHECKPOINT; CREATE INDEX i ON t (range);
+         CREATE VIEW v AS FROM t.main.t",
+    );
+    world.sql(
+        "t.duckdb",
+        "ALTER TABLE t ADD COLUMN seen TIMESTAMP DEFAULT now()::TIMESTAMP;
+         INSERT INTO t (range) VALUES (-1);
+         CREATE TABLE schema_migrations AS
+             SELECT 2 AS version, 'x' AS name, NULL::TIMESTAMP AS applied_at",
+    );
+    // The defect itself: if this ends, so can the second attempt.
+    let mut command = world.command("writer");
+    let output = command.args(["t.duckdb", "FROM t"]).output().unwrap();
+    assert!(
+        !output.status.success(),
+        "DuckDB has learned it: {output:?}"
+    );
+
+    let before = world.bytes();
+    assert_eq!(world.ok("info t.duckdb")["tables"][1]["rows"], 101);
+    assert_eq!(world.ok("verify t.duckdb")["content"]["rows"], 102);
+    assert_eq!(world.ok("schema-version t.duckdb")["schemaVersion"], 2);
+    let done = world.ok("backup t.duckdb copy.duckdb --verify");
+    assert_eq!(done["content"]["rows"], 102);
+    world.remove("copy.duckdb");
+    assert!(world.bytes() == before, "reading changes nothing");
+    // A run that has no time loses nothing either.
+    world.fails("checkpoint t.duckdb --timeout 0.000001", 9);
+    assert!(world.bytes() == before);
+
+    let done = world.ok("checkpoint t.duckdb --table schema_migrations");
+    assert_eq!(done["schemaVersion"], 2);
+    assert_eq!(world.bytes().len(), 1, "only the database is left");
+    world.sql(
+        "t.duckdb",
+        "SELECT CASE WHEN (SELECT count(seen) FROM t) <> 101 THEN error('rows') END",
+    );
+    let folder = world.migrations("m", &[("0002_x.sql", ""), ("0003_y.sql", "DROP VIEW v")]);
+    world.sql(
+        "t.duckdb",
+        "ALTER TABLE t ADD COLUMN id UUID DEFAULT uuid()",
+    );
+    world.ok(&format!(
+        "migrate t.duckdb --migrations {}",
+        folder.display()
+    ));
+    assert_eq!(world.ok("schema-version t.duckdb")["schemaVersion"], 3);
+    assert_eq!(world.bytes().len(), 1, "only the database is left");
+}
+
 /// A crash cuts the last transaction off, and nobody was told it is done.
 #[test]
 fn a_log_that_ends_within_a_transaction_replays_up_to_it() {
