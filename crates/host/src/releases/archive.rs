@@ -14,7 +14,8 @@ use sha2::{Digest as _, Sha256};
 use tar::EntryType;
 
 use super::ReleaseError;
-use super::tree::{Builder, hostile, unreadable};
+use super::sums::hex;
+use super::tree::{Builder, hostile, open_plain, unreadable};
 
 /// Unpacks an archive that has this checksum.
 pub(super) fn unpack(
@@ -30,6 +31,14 @@ pub(super) fn unpack(
         extract(path, entry, name, strip.as_deref(), builder)
     })?;
     hashing.check(path, expected)
+}
+
+/// Unpacks an archive that was just made, as it is.
+pub(super) fn unpack_as_is(path: &Path, builder: &mut Builder) -> Result<(), ReleaseError> {
+    let file = open_plain(path).map_err(|e| unreadable(path, e))?;
+    each_entry(path, file, |entry, name| {
+        extract(path, entry, name, None, builder)
+    })
 }
 
 /// Checks the checksum and finds the one top-level folder, if there is one.
@@ -139,8 +148,7 @@ impl<R: Read> Hashing<R> {
 
     fn check(mut self, path: &Path, expected: &str) -> Result<(), ReleaseError> {
         io::copy(&mut self, &mut io::sink()).map_err(|e| unreadable(path, e))?;
-        let digest = self.hasher.finalize();
-        let found: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = hex(&self.hasher.finalize());
         if found == expected {
             return Ok(());
         }

@@ -2,22 +2,38 @@
 //!
 //! A release is made beside its place (`.cb-tmp-*`), synced, and renamed, so a
 //! folder with the version's name is always complete. In it, `.cb-release.json`
-//! says where it came from. Everything in it belongs to root and nobody may
-//! write to it; it is not changed once it is there.
+//! says where it came from, and `.cb-release.sums` what it was. Everything in
+//! it belongs to root and nobody may write to it; it is not changed once it is
+//! there.
+//!
+//! [`make`] makes one, from a source ([`tree`], [`archive`], [`git`]) and by
+//! its build commands ([`build`]); both kinds of programs that are run for it
+//! are run by [`workers`] without rights. [`sums`] tells what differs later.
 
 mod archive;
+mod build;
+mod error;
+mod git;
+mod make;
+mod sums;
 mod tree;
+mod workers;
 
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cb_core::api::VersionSource;
 use cb_core::desired::Release;
+use cb_core::releases::{Installed, ReleaseId};
 use serde::{Deserialize, Serialize};
 
-use crate::files::{self, FileError, FileSpec};
+use crate::files::{self, FileError};
+use build::Failures;
+pub use error::ReleaseError;
+use sums::Verified;
+pub use sums::{Change, Difference, SUMS};
+pub use workers::Workers;
 
 /// The file in a release that says where it came from.
 pub const MANIFEST: &str = ".cb-release.json";
@@ -41,56 +57,6 @@ impl Default for Limits {
     }
 }
 
-/// Why a release could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum ReleaseError {
-    /// The source cannot be read.
-    #[error("cannot read the release's source {}", path.display())]
-    Source {
-        /// The folder or archive.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The archive is not the one that was meant.
-    #[error("archive {} has the checksum {found}, but the Application says {expected}; nothing was installed", path.display())]
-    Checksum {
-        /// The archive.
-        path: PathBuf,
-        /// In the Application.
-        expected: String,
-        /// Of the file.
-        found: String,
-    },
-    /// An entry must not be in a release.
-    #[error("{}: `{entry}` {problem}; nothing was installed", path.display())]
-    Hostile {
-        /// The folder or archive.
-        path: PathBuf,
-        /// The entry.
-        entry: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The source is larger than the limits.
-    #[error("{} holds more than {limit}; nothing was installed", path.display())]
-    TooLarge {
-        /// The folder or archive.
-        path: PathBuf,
-        /// In words.
-        limit: String,
-    },
-    /// The Application names no source, or two.
-    #[error("the version must have exactly one of `folder` and `archive`")]
-    NoSource,
-    /// The release cannot be written.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The work was cut off.
-    #[error("installing the release was cut off: {0}")]
-    CutOff(String),
-}
-
 /// What `.cb-release.json` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -99,29 +65,53 @@ pub struct Manifest {
     pub application: String,
     /// The version.
     pub version: String,
-    /// The folder or archive it came from.
+    /// The folder, archive or repository it came from.
     pub source: String,
     /// The archive's checksum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// The commit of the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// When it was installed.
     pub installed: jiff::Timestamp,
 }
 
 /// Makes releases, each once however many tenants ask for it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Releases {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     limits: Limits,
+    workers: Workers,
+    failures: Failures,
+    verified: Verified,
     under_way: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Releases {
+    /// Releases that these workers fetch and build, within the default's
+    /// limits.
+    #[must_use]
+    pub fn new(workers: Workers) -> Self {
+        Self::with_limits(workers, Limits::default())
+    }
+
     /// With other limits than the default's.
     #[must_use]
-    pub fn with_limits(limits: Limits) -> Self {
-        Self {
+    pub fn with_limits(workers: Workers, limits: Limits) -> Self {
+        let inner = Inner {
             limits,
-            ..Self::default()
+            workers,
+            failures: Failures::default(),
+            verified: Verified::default(),
+            under_way: Mutex::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
         }
     }
 
@@ -133,7 +123,8 @@ impl Releases {
             .is_ok_and(|meta| meta.is_file())
     }
 
-    /// Makes the release, unless it is there.
+    /// Makes the release, unless it is there. A build that failed is not tried
+    /// again for a while; its error is given again meanwhile.
     ///
     /// # Errors
     /// See [`ReleaseError`]; nothing is left behind then.
@@ -141,76 +132,133 @@ impl Releases {
         if Self::is_installed(&release.path) {
             return Ok(());
         }
-        let turn = {
-            let mut under_way = self
-                .under_way
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(under_way.entry(release.path.clone()).or_default())
-        };
         // Held by the work and not by this call: a caller that gives up must
         // not let the next one begin beside it.
-        let turn = turn.lock_owned().await;
-        let (release, limits) = (release.clone(), self.limits);
-        let work = tokio::task::spawn_blocking(move || {
+        let turn = self.turn(&release.path).lock_owned().await;
+        let (inner, release) = (Arc::clone(&self.inner), release.clone());
+        let work = tokio::spawn(async move {
             let _turn = turn;
-            install(&release, limits)
+            if Self::is_installed(&release.path) {
+                return Ok(());
+            }
+            if let Some(error) = inner.failures.recent(&release) {
+                return Err(error);
+            }
+            let result = make::make(&inner.workers, &release, inner.limits).await;
+            inner.failures.note(&release, &result);
+            result
         });
         work.await
             .map_err(|error| ReleaseError::CutOff(error.to_string()))?
     }
-}
 
-fn install(release: &Release, limits: Limits) -> Result<(), ReleaseError> {
-    if Releases::is_installed(&release.path) {
-        return Ok(());
+    /// What in a release is not as it was installed, in the order of paths;
+    /// empty if nothing. Reads only files that the file system says were
+    /// touched. Blocks.
+    #[must_use]
+    pub fn differences(&self, release: &Path) -> Vec<Difference> {
+        self.inner.verified.differences(release)
     }
-    let folder = release.path.parent().unwrap_or(Path::new("/"));
-    files::ensure_dir(folder, FileSpec::own(0o755))?;
-    let builder = tree::Builder::begin(folder, limits)?;
-    let root = builder.root().to_owned();
-    make(release, builder).map_err(|error| match error {
-        // The temporary folder has another name each time, and is gone.
-        ReleaseError::File(error) => error.moved(&root, &release.path).into(),
-        error => error,
-    })
+
+    /// Removes a release that nobody needs, as `is_unneeded` says: asked
+    /// before, and again when nobody can find the release any more, so that
+    /// one who came to need it in between either keeps it or installs it anew.
+    /// One that is being installed is left. Returns whether it was removed.
+    ///
+    /// # Errors
+    /// It cannot be moved aside; it is as it was then.
+    pub async fn remove(
+        &self,
+        release: &Path,
+        is_unneeded: impl Fn() -> bool,
+    ) -> Result<bool, FileError> {
+        let Ok(_turn) = self.turn(release).try_lock_owned() else {
+            return Ok(false);
+        };
+        if !is_unneeded() {
+            return Ok(false);
+        }
+        let folder = release.parent().unwrap_or(Path::new("/"));
+        let aside = tree::temporary(folder);
+        files::move_dir(release, &aside)?;
+        if !is_unneeded() {
+            files::move_dir(&aside, release)?;
+            return Ok(false);
+        }
+        self.inner.verified.forget(release);
+        // What a killed process leaves of it is removed at the next start.
+        let removal = tokio::task::spawn_blocking(move || tree::remove_all(&aside));
+        if let Err(error) = removal.await {
+            tracing::warn!(%error, "the removal of a release was cut off");
+        }
+        Ok(true)
+    }
+
+    fn turn(&self, release: &Path) -> Arc<tokio::sync::Mutex<()>> {
+        let under_way = &self.inner.under_way;
+        let mut under_way = under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(under_way.entry(release.to_owned()).or_default())
+    }
 }
 
-fn make(release: &Release, mut builder: tree::Builder) -> Result<(), ReleaseError> {
-    let (source, sha256) = match &release.source {
-        VersionSource {
-            folder: Some(folder),
-            archive: None,
-            ..
-        } => {
-            let path = Path::new(folder.path.as_str());
-            tree::copy(path, &mut builder)?;
-            (path, None)
+/// The releases in a folder of releases. One that is being made or removed,
+/// and what is none, is not among them.
+///
+/// # Errors
+/// A folder cannot be read.
+pub fn installed(releases: &Path) -> Result<Vec<Installed>, FileError> {
+    let mut out = Vec::new();
+    for application in folders(releases)? {
+        for release in folders(&application)? {
+            if let Some(found) = look_at(&application, &release) {
+                out.push(found);
+            }
         }
-        VersionSource {
-            folder: None,
-            archive: Some(archive),
-            ..
-        } => {
-            let path = Path::new(archive.path.as_str());
-            archive::unpack(path, archive.sha256.as_str(), &mut builder)?;
-            (path, Some(archive.sha256.to_string()))
+    }
+    Ok(out)
+}
+
+fn look_at(application: &Path, release: &Path) -> Option<Installed> {
+    let name = |path: &Path| path.file_name()?.to_str().map(str::to_owned);
+    let id = ReleaseId {
+        application: name(application)?.parse().ok()?,
+        version: name(release)?.parse().ok()?,
+    };
+    let manifest = std::fs::read(release.join(MANIFEST)).ok()?;
+    let manifest: Manifest = serde_json::from_slice(&manifest).ok()?;
+    let at = manifest.installed;
+    Some(Installed { id, at })
+}
+
+fn folders(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let failed = |error: io::Error| FileError::io("read the folder", folder, error);
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut out = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let temporary = entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(tree::TEMPORARY);
+        if !temporary && entry.file_type().map_err(failed)?.is_dir() {
+            out.push(entry.path());
         }
-        _ => return Err(ReleaseError::NoSource),
-    };
-    let manifest = Manifest {
-        application: release.application.to_string(),
-        version: release.version.to_string(),
-        source: source.display().to_string(),
-        sha256,
-        installed: jiff::Timestamp::now(),
-    };
-    let json = serde_json::to_vec_pretty(&manifest).map_err(|error| FileError::Io {
-        what: "describe",
-        path: release.path.clone(),
-        source: error.into(),
-    })?;
-    builder.finish(&json, &release.path)
+    }
+    Ok(out)
+}
+
+/// File work does not hold up what else runs.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ReleaseError> + Send + 'static,
+) -> Result<T, ReleaseError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(ReleaseError::CutOff(error.to_string())),
+    }
 }
 
 /// Removes what a killed process left half done. Called before anything is

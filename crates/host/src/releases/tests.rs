@@ -3,6 +3,8 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use super::*;
+use crate::systemd::Systemd;
+use crate::users::Users;
 
 struct Place {
     folder: tempfile::TempDir,
@@ -58,6 +60,20 @@ impl Place {
     }
 }
 
+fn workers(place: &Place) -> Workers {
+    let users = Arc::new(Users::spawn());
+    Workers::new(
+        &place.path("state"),
+        &place.path("sysusers"),
+        Systemd::spawn(),
+        users,
+    )
+}
+
+fn releases(place: &Place) -> Releases {
+    Releases::new(workers(place))
+}
+
 /// An entry of an archive: name, type, link target, mode. The name is written
 /// raw, because the tar crate would refuse the hostile ones.
 fn tar(entries: &[(&str, tar::EntryType, &str, u32)]) -> Vec<u8> {
@@ -105,7 +121,7 @@ async fn a_folder_becomes_a_release_that_nobody_can_write_to() {
     std::fs::set_permissions(place.path("source/bin/app"), executable).unwrap();
     std::fs::write(place.path("source/readme"), "x").unwrap();
     symlink("app", place.path("source/bin/link")).unwrap();
-    Releases::default().install(&release).await.unwrap();
+    releases(&place).install(&release).await.unwrap();
     assert!(Releases::is_installed(&release.path));
     let inside = |name: &str| release.path.join(name);
     assert_eq!(mode(&release.path), 0o555);
@@ -131,7 +147,7 @@ async fn an_archive_with_one_top_folder_loses_it() {
     for archive in [gzip(&archive), archive] {
         let place = Place::new();
         let release = place.archive_release(&archive);
-        Releases::default().install(&release).await.unwrap();
+        releases(&place).install(&release).await.unwrap();
         let app = release.path.join("bin/app");
         assert_eq!(std::fs::read(&app).unwrap(), b"hello");
         assert_eq!(mode(&app), 0o555);
@@ -143,7 +159,7 @@ async fn an_archive_with_several_top_entries_stays_as_it_is() {
     let place = Place::new();
     let archive = tar(&[("bin/app", FILE, "", 0o755), ("readme", FILE, "", 0o644)]);
     let release = place.archive_release(&archive);
-    Releases::default().install(&release).await.unwrap();
+    releases(&place).install(&release).await.unwrap();
     assert!(release.path.join("bin/app").is_file());
     assert!(release.path.join("readme").is_file());
 }
@@ -168,7 +184,7 @@ async fn hostile_entries_are_refused_by_name_and_nothing_is_left() {
         let place = Place::new();
         let archive = tar(&[("bin/app", FILE, "", 0o755), (entry, kind, target, mode)]);
         let release = place.archive_release(&archive);
-        let error = Releases::default().install(&release).await.unwrap_err();
+        let error = releases(&place).install(&release).await.unwrap_err();
         let named = error.to_string().contains(&format!("`{entry}`"));
         assert!(
             named && matches!(error, ReleaseError::Hostile { .. }),
@@ -188,7 +204,7 @@ async fn nothing_is_written_through_a_link() {
         ("bin/x", FILE, "", 0o644),
     ]);
     let release = place.archive_release(&archive);
-    assert!(Releases::default().install(&release).await.is_err());
+    assert!(releases(&place).install(&release).await.is_err());
     place.assert_nothing_installed();
 }
 
@@ -198,7 +214,7 @@ async fn a_wrong_checksum_names_both() {
     let release = place.archive_release(&tar(&[("a", FILE, "", 0o644)]));
     let changed = tar(&[("b", FILE, "", 0o644)]);
     std::fs::write(place.path("release.tar.gz"), changed).unwrap();
-    let error = Releases::default().install(&release).await.unwrap_err();
+    let error = releases(&place).install(&release).await.unwrap_err();
     let ReleaseError::Checksum {
         expected, found, ..
     } = &error
@@ -215,14 +231,14 @@ async fn what_is_too_large_or_cut_off_is_refused() {
     let release = place.archive_release(&tar(&[("a", FILE, "", 0o644), ("b", FILE, "", 0o644)]));
     for limits in [(7, 100), (100, 1)] {
         let (bytes, entries) = limits;
-        let releases = Releases::with_limits(Limits { bytes, entries });
+        let releases = Releases::with_limits(workers(&place), Limits { bytes, entries });
         let error = releases.install(&release).await.unwrap_err();
         assert!(matches!(error, ReleaseError::TooLarge { .. }), "{error}");
         place.assert_nothing_installed();
     }
     let whole = gzip(&tar(&[("a", FILE, "", 0o644)]));
     let release = place.archive_release(&whole[..whole.len() / 2]);
-    assert!(Releases::default().install(&release).await.is_err());
+    assert!(releases(&place).install(&release).await.is_err());
     place.assert_nothing_installed();
 }
 
@@ -230,7 +246,7 @@ async fn what_is_too_large_or_cut_off_is_refused() {
 async fn many_who_ask_get_one_release() {
     let place = Place::new();
     let release = place.archive_release(&tar(&[("a", FILE, "", 0o644)]));
-    let releases = Releases::default();
+    let releases = releases(&place);
     let all = (0..20).map(|_| releases.install(&release));
     for result in futures::future::join_all(all).await {
         result.unwrap();
@@ -260,7 +276,7 @@ async fn a_missing_source_is_named() {
     let place = Place::new();
     let release = place.folder_release();
     std::fs::remove_dir(place.path("source")).unwrap();
-    let error = Releases::default().install(&release).await.unwrap_err();
+    let error = releases(&place).install(&release).await.unwrap_err();
     assert!(error.to_string().contains("/source"), "{error}");
     place.assert_nothing_installed();
 }
@@ -273,17 +289,98 @@ async fn a_full_disk_is_told_in_the_same_words_each_time() {
     let place = Place::new();
     let release = place.folder_release();
     std::fs::write(place.path("source/large"), vec![0; 1 << 20]).unwrap();
-    let releases = place.path("releases");
-    std::fs::create_dir_all(&releases).unwrap();
+    let folder = place.path("releases");
+    std::fs::create_dir_all(&folder).unwrap();
     let options = c"size=64k";
-    mount("tmpfs", &releases, "tmpfs", MountFlags::empty(), options)
+    mount("tmpfs", &folder, "tmpfs", MountFlags::empty(), options)
         .expect("the tests run as root and can mount");
-    let first = Releases::default().install(&release).await;
-    let second = Releases::default().install(&release).await;
-    unmount(&releases, UnmountFlags::DETACH).unwrap();
+    let first = releases(&place).install(&release).await;
+    let second = releases(&place).install(&release).await;
+    unmount(&folder, UnmountFlags::DETACH).unwrap();
     let (first, second) = (first.unwrap_err(), second.unwrap_err());
     assert!(matches!(&first, ReleaseError::File(error) if error.is_no_space()));
     let wanted = release.path.join("large").display().to_string();
     assert!(first.to_string().contains(&wanted), "{first}");
     assert_eq!(first.to_string(), second.to_string());
+}
+
+/// What differs, as a person is told.
+fn differences(releases: &Releases, release: &Release) -> Vec<String> {
+    let found = releases.differences(&release.path);
+    found.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn what_was_changed_in_a_release_is_told_by_name() {
+    let place = Place::new();
+    let release = place.folder_release();
+    for name in ["bin/app", "bin/other", "lib/a/b", "lib/a/c", "readme"] {
+        let path = place.path("source").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, name).unwrap();
+    }
+    symlink("app", place.path("source/bin/link")).unwrap();
+    let releases = releases(&place);
+    releases.install(&release).await.unwrap();
+    assert_eq!(differences(&releases, &release), [""; 0]);
+
+    let inside = |name: &str| release.path.join(name);
+    let permissions = |mode| std::fs::Permissions::from_mode(mode);
+    // The same length and time: the inode's own time tells.
+    let meta = inside("bin/app").metadata().unwrap();
+    std::fs::write(inside("bin/app"), "bin/APP").unwrap();
+    let file = std::fs::File::options()
+        .append(true)
+        .open(inside("bin/app"))
+        .unwrap();
+    file.set_modified(meta.modified().unwrap()).unwrap();
+    std::fs::set_permissions(inside("bin/other"), permissions(0o777)).unwrap();
+    std::os::unix::fs::chown(inside("readme"), Some(1234), None).unwrap();
+    std::fs::remove_dir_all(inside("lib/a")).unwrap();
+    std::fs::write(inside("lib/new"), "").unwrap();
+    std::fs::remove_file(inside("bin/link")).unwrap();
+    symlink("other", inside("bin/link")).unwrap();
+    std::fs::set_permissions(&release.path, permissions(0o755)).unwrap();
+    assert_eq!(
+        differences(&releases, &release),
+        [
+            "the release has mode 755 instead of 555",
+            "`bin/app` has another content",
+            "`bin/link` has another content",
+            "`bin/other` has mode 777 instead of 444",
+            "`lib/a` is gone",
+            "`lib/new` was added",
+            "`readme` belongs to 1234:0 instead of root",
+        ]
+    );
+    std::fs::remove_file(inside(SUMS)).unwrap();
+    assert_eq!(
+        differences(&releases, &release),
+        ["`.cb-release.sums` is gone"]
+    );
+    std::fs::remove_dir_all(&release.path).unwrap();
+    assert_eq!(differences(&releases, &release), ["the release is gone"]);
+}
+
+/// A file that was touched is read once and remembered; one that was not is
+/// never read.
+#[tokio::test]
+async fn only_files_that_were_touched_are_read() {
+    let place = Place::new();
+    let release = place.folder_release();
+    std::fs::write(place.path("source/a"), "a").unwrap();
+    std::fs::write(place.path("source/b"), "b").unwrap();
+    let releases = releases(&place);
+    releases.install(&release).await.unwrap();
+    let read = || {
+        assert_eq!(differences(&releases, &release), [""; 0]);
+        releases.inner.verified.read()
+    };
+    assert_eq!(read(), 0);
+    let path = release.path.join("a");
+    std::os::unix::fs::chown(&path, Some(0), Some(0)).unwrap();
+    assert_eq!(read(), 1);
+    assert_eq!(read(), 1);
+    std::os::unix::fs::chown(&path, Some(0), Some(0)).unwrap();
+    assert_eq!(read(), 2);
 }

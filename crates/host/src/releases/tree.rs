@@ -2,19 +2,39 @@
 //!
 //! Whatever the source says, an entry becomes one of: a folder with mode 0555,
 //! a file with mode 0444 or 0555, a symbolic link that stays inside. Owners are
-//! root, special bits are refused. All writes go to a folder that only root can
+//! root, special bits are refused, and what it was is noted beside it. All writes go to a folder that only root can
 //! enter, whose links are made last, so no write can pass through one.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{
+    MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, lchown, symlink,
+};
 use std::path::{Component, Path, PathBuf};
 
+use cb_core::observed::User;
+use sha2::{Digest as _, Sha256};
+
+use super::sums::{SUMS, Sums, hex};
 use super::{Limits, MANIFEST, ReleaseError};
 use crate::files::{self, FileError, FileSpec};
 
+/// The mode of every folder.
+pub(super) const FOLDER: u32 = 0o555;
+/// The mode of every file that is no program.
+pub(super) const FILE: u32 = 0o444;
+/// The mode of every program.
+const PROGRAM: u32 = 0o555;
+
 /// What the name of a release that is being made starts with.
 pub(super) const TEMPORARY: &str = ".cb-tmp-";
+
+/// A name in a folder of releases for what is no release (any more).
+pub(super) fn temporary(folder: &Path) -> PathBuf {
+    let nanos = jiff::Timestamp::now().as_nanosecond();
+    folder.join(format!("{TEMPORARY}{}-{nanos:x}", std::process::id()))
+}
 
 /// A release being made. Dropped unfinished, it is removed.
 pub(super) struct Builder {
@@ -23,13 +43,14 @@ pub(super) struct Builder {
     bytes: u64,
     entries: u64,
     links: Vec<(PathBuf, PathBuf)>,
+    /// The checksums of the files, by their paths in the release.
+    sums: HashMap<PathBuf, String>,
     finished: bool,
 }
 
 impl Builder {
     pub(super) fn begin(parent: &Path, limits: Limits) -> Result<Self, ReleaseError> {
-        let nanos = jiff::Timestamp::now().as_nanosecond();
-        let root = parent.join(format!("{TEMPORARY}{}-{nanos:x}", std::process::id()));
+        let root = temporary(parent);
         files::ensure_dir(&root, FileSpec::own(0o700))?;
         Ok(Self {
             root,
@@ -37,6 +58,7 @@ impl Builder {
             bytes: 0,
             entries: 0,
             links: Vec::new(),
+            sums: HashMap::new(),
             finished: false,
         })
     }
@@ -59,7 +81,10 @@ impl Builder {
         if !entry.components().all(plain) {
             return Err(hostile(source, entry, "leads out of the release"));
         }
-        if entry == Path::new(MANIFEST) {
+        if entry.to_str().is_none() {
+            return Err(hostile(source, entry, "has a name that is not UTF-8"));
+        }
+        if [MANIFEST, SUMS].map(Path::new).contains(&entry) {
             return Err(hostile(source, entry, "is a name that the operator uses"));
         }
         Ok(self.root.join(entry))
@@ -102,6 +127,7 @@ impl Builder {
                 _ => failed(error).into(),
             })?;
         let mut buffer = vec![0; 256 << 10];
+        let mut hasher = Sha256::new();
         loop {
             let count = match content.read(&mut buffer) {
                 Ok(0) => break,
@@ -116,12 +142,14 @@ impl Builder {
                     limit: format!("{} bytes", self.limits.bytes),
                 });
             }
+            hasher.update(&buffer[..count]);
             file.write_all(&buffer[..count]).map_err(failed)?;
         }
-        let mode = if mode & 0o111 == 0 { 0o444 } else { 0o555 };
+        let mode = if mode & 0o111 == 0 { FILE } else { PROGRAM };
         let permissions = fs::Permissions::from_mode(mode);
         file.set_permissions(permissions).map_err(failed)?;
         file.sync_all().map_err(failed)?;
+        self.sums.insert(entry.to_owned(), hex(&hasher.finalize()));
         Ok(())
     }
 
@@ -145,8 +173,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Makes the links, closes and syncs everything, and moves it in place.
-    pub(super) fn finish(mut self, manifest: &[u8], place: &Path) -> Result<(), ReleaseError> {
+    fn make_links(&mut self) -> Result<(), ReleaseError> {
         for (path, target) in std::mem::take(&mut self.links) {
             let failed = |e: io::Error| FileError::io("link", &path, e);
             if let Some(parent) = path.parent() {
@@ -154,8 +181,26 @@ impl Builder {
             }
             symlink(&target, &path).map_err(failed)?;
         }
-        files::write(&self.root.join(MANIFEST), manifest, FileSpec::own(0o444))?;
-        close(&self.root).map_err(|e| FileError::io("sync", &self.root, e))?;
+        Ok(())
+    }
+
+    /// Makes the links and gives everything to a user, to change it.
+    pub(super) fn hand_over(&mut self, user: User) -> Result<(), ReleaseError> {
+        self.make_links()?;
+        hand_over(&self.root, user).map_err(|e| FileError::io("hand over", &self.root, e))?;
+        Ok(())
+    }
+
+    /// Makes the links, notes what everything is, closes and syncs it, and
+    /// moves it in place.
+    pub(super) fn finish(mut self, manifest: &[u8], place: &Path) -> Result<(), ReleaseError> {
+        self.make_links()?;
+        files::write(&self.root.join(MANIFEST), manifest, FileSpec::own(FILE))?;
+        let failed = |e: io::Error| FileError::io("sync", &self.root, e);
+        close(&self.root).map_err(failed)?;
+        let sums = Sums::of(&self.root, &self.sums).and_then(|sums| sums.to_json());
+        let sums = sums.map_err(failed)?;
+        files::write(&self.root.join(SUMS), &sums, FileSpec::own(FILE))?;
         let moved = files::move_dir(&self.root, place)?;
         self.finished = moved;
         Ok(())
@@ -203,7 +248,8 @@ pub(super) fn copy(source: &Path, builder: &mut Builder) -> Result<(), ReleaseEr
             let name = entry.map_err(|e| unreadable(source, e))?.file_name();
             let inside = folder.join(name);
             // A release that was installed elsewhere can be a source.
-            if inside != Path::new(MANIFEST) && copy_entry(source, &inside, builder)? {
+            let ours = [MANIFEST, SUMS].map(Path::new).contains(&inside.as_path());
+            if !ours && copy_entry(source, &inside, builder)? {
                 folders.push(inside);
             }
         }
@@ -221,13 +267,7 @@ fn copy_entry(source: &Path, inside: &Path, builder: &mut Builder) -> Result<boo
         builder.folder(source, inside)?;
     } else if kind.is_file() {
         Builder::check_mode(source, inside, meta.mode())?;
-        let nofollow = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        let flags = i32::try_from(nofollow.bits()).unwrap_or(0);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags)
-            .open(&path)
-            .map_err(failed)?;
+        let mut file = open_plain(&path).map_err(failed)?;
         builder.file(source, inside, meta.mode(), &mut file)?;
     } else if kind.is_symlink() {
         let target = fs::read_link(&path).map_err(failed)?;
@@ -236,6 +276,35 @@ fn copy_entry(source: &Path, inside: &Path, builder: &mut Builder) -> Result<boo
         return Err(hostile(source, inside, "is no file, folder or link"));
     }
     Ok(kind.is_dir())
+}
+
+/// Opens a regular file and nothing else, following no link.
+pub(super) fn open_plain(path: &Path) -> io::Result<File> {
+    let nofollow = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(nofollow.bits()).unwrap_or(0);
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is not a regular file")),
+    }
+}
+
+/// Gives a tree to a user, with the right to write. Nobody else can be in it.
+fn hand_over(path: &Path, user: User) -> io::Result<()> {
+    let meta = path.symlink_metadata()?;
+    if meta.is_dir() {
+        for entry in fs::read_dir(path)? {
+            hand_over(&entry?.path(), user)?;
+        }
+    }
+    if !meta.is_symlink() {
+        let mode = meta.mode() & 0o777 | 0o200;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    }
+    lchown(path, Some(user.uid), Some(user.gid))
 }
 
 /// Takes the right to write from every folder, and syncs it.
@@ -247,7 +316,7 @@ fn close(folder: &Path) -> io::Result<()> {
         }
     }
     let handle = File::open(folder)?;
-    handle.set_permissions(fs::Permissions::from_mode(0o555))?;
+    handle.set_permissions(fs::Permissions::from_mode(FOLDER))?;
     handle.sync_all()
 }
 

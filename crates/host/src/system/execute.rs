@@ -306,6 +306,10 @@ impl From<ReleaseError> for ActionError {
     fn from(error: ReleaseError) -> Self {
         match error {
             ReleaseError::File(error) => error.into(),
+            ReleaseError::Systemd(error) => error.into(),
+            ReleaseError::Users(error) => error.into(),
+            error @ ReleaseError::Conflict(_) => failed("Conflict", &error, false),
+            error @ ReleaseError::Build { .. } => failed("BuildFailed", &error, false),
             error => failed("ReleaseUnavailable", &error, false),
         }
     }

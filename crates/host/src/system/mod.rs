@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 use crate::files::{self, FileCache, FileSpec, chain};
 use crate::health::HealthChecks;
 use crate::nginx::{Nginx, NginxPaths, ReferencedPorts};
-use crate::releases::{self, Releases};
+use crate::releases::{self, Releases, Workers};
 use crate::sockets::Sockets;
 use crate::systemd::{Systemd, UnitEvent};
 use crate::users::Users;
@@ -45,7 +45,7 @@ pub struct SystemHost {
     files: Arc<FileCache>,
     systemd: Systemd,
     units: UnitReload,
-    users: Users,
+    users: Arc<Users>,
     sockets: Sockets,
     nginx: Nginx,
     nginx_ports: ReferencedPorts,
@@ -73,13 +73,19 @@ impl SystemHost {
             unit: spec.nginx.unit.to_string(),
             state: state.to_owned(),
         };
+        let users = Arc::new(Users::spawn());
         let host = Self {
             units: UnitReload::spawn(systemd.clone(), &state.join("pending")),
-            users: Users::spawn(),
+            users: Arc::clone(&users),
             sockets: Sockets::default(),
             nginx: Nginx::spawn(nginx_paths, systemd.clone()),
             nginx_ports: ReferencedPorts::new(config, Arc::clone(&files)),
-            releases: Releases::default(),
+            releases: Releases::new(Workers::new(
+                state,
+                Path::new(spec.paths.sysusers.as_str()),
+                systemd.clone(),
+                users,
+            )),
             health: HealthChecks::default(),
             spec: spec.clone(),
             files,
@@ -141,6 +147,12 @@ impl SystemHost {
             nginx_reloads,
             nginx_tests,
         }
+    }
+
+    /// The shared release folders.
+    #[must_use]
+    pub fn releases(&self) -> &Releases {
+        &self.releases
     }
 
     fn layout(&self) -> Layout<'_> {
