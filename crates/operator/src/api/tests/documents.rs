@@ -17,6 +17,7 @@ async fn the_documents_of_the_api() {
         "/apis",
         "/apis/campaignbrain.io",
         V1,
+        "/apis/events.k8s.io/v1",
         &format!("{V1}/tenants"),
         &format!("{V1}/applications/cbapp"),
         &format!("{V1}/hosts"),

@@ -1,8 +1,11 @@
 //! The API over a real unix socket, with a daemon that only remembers.
 
 mod documents;
+mod events;
 mod fake;
 mod hostile;
+mod metrics;
+mod operations;
 mod writes;
 
 use fake::Fake;
