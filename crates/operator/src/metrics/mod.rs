@@ -188,7 +188,7 @@ impl Metrics {
 
     /// Counts what goes through a store of records.
     #[must_use]
-    pub fn counting_records(self: &Arc<Self>, records: impl RecordStore) -> impl RecordStore {
+    pub fn counting_records<S: RecordStore>(self: &Arc<Self>, records: S) -> CountedRecords<S> {
         CountedRecords {
             inner: records,
             metrics: Arc::clone(self),
@@ -219,7 +219,9 @@ where
     family
 }
 
-struct CountedRecords<S> {
+/// A store of records whose writes are counted.
+#[derive(Debug)]
+pub struct CountedRecords<S> {
     inner: S,
     metrics: Arc<Metrics>,
 }

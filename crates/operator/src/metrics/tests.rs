@@ -65,7 +65,9 @@ fn status(conditions: &[(&str, ConditionStatus)], states: &[&str]) -> TenantStat
         name: "api".into(),
         unit: "a-api.service".into(),
         active_state: (*state).to_owned(),
-        ..ServiceStatus::default()
+        sub_state: "any".into(),
+        invocation_id: None,
+        healthy: None,
     };
     TenantStatus {
         conditions: conditions.iter().map(condition).collect(),
