@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use crate::client::Client;
 use crate::commands::{
-    alerts, apply, completion, delete, describe, diff, events, get, validate, version,
+    alerts, apply, backup, completion, delete, describe, diff, events, get, restore, upgrade,
+    validate, version,
 };
 use crate::error::CommandError;
 use crate::output::{Format, Ui};
@@ -65,6 +66,12 @@ enum Command {
     Events(events::Args),
     /// Show what needs a person now, or try the alert sinks out
     Alerts(alerts::Args),
+    /// Bring a tenant to another version
+    Upgrade(upgrade::Args),
+    /// Make, list, verify and delete backups of a tenant
+    Backup(backup::Args),
+    /// Bring a tenant's database back from a backup
+    Restore(restore::Args),
     /// Check manifests; needs no operator
     Validate(validate::Args),
     /// Show the versions of cbctl and of the operator
@@ -116,6 +123,9 @@ fn run(command: &Command, context: &Context) -> Done {
             Command::Diff(args) => diff::run(args, context).await,
             Command::Events(args) => events::run(args, context).await,
             Command::Alerts(args) => alerts::run(args, context).await,
+            Command::Upgrade(args) => upgrade::run(args, context).await,
+            Command::Backup(args) => backup::run(args, context).await,
+            Command::Restore(args) => restore::run(args, context).await,
             Command::Validate(args) => validate::run(args, context),
             Command::Version(args) => version::run(args, context).await,
             Command::Completion(args) => completion::run(

@@ -176,12 +176,12 @@ impl Client {
         self.json(Ask::get("/version".into())).await
     }
 
-    async fn json<T: DeserializeOwned>(&self, ask: Ask) -> Result<T, Error> {
+    pub(super) async fn json<T: DeserializeOwned>(&self, ask: Ask) -> Result<T, Error> {
         serde_json::from_slice(&self.ask(ask).await?.body).map_err(Error::Unreadable)
     }
 }
 
-fn collection(kind: Kind) -> String {
+pub(super) fn collection(kind: Kind) -> String {
     format!("/apis/{API_VERSION}/{}", kind.plural())
 }
 

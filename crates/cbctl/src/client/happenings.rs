@@ -71,6 +71,11 @@ impl Client {
             events_of(fields),
             escaped(from)
         );
+        self.changes(target).await
+    }
+
+    /// The lines of a watch. It has a connection of its own.
+    pub(super) async fn changes(&self, target: String) -> Result<Changes, Error> {
         let mut connection = self.connect().await?;
         let request = Ask::get(target).request();
         let answer = connection.send_request(request).await;

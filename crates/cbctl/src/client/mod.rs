@@ -5,6 +5,7 @@
 
 pub(crate) mod api;
 pub(crate) mod happenings;
+pub(crate) mod operations;
 mod status;
 
 use std::cell::Cell;

@@ -5,12 +5,13 @@ use std::fmt;
 use cb_core::api::{GROUP, Kind};
 use serde::Deserialize;
 
-/// Kubernetes' `Status`.
+/// Kubernetes' `Status`, or a problem document (RFC 9457).
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Status {
     /// A CamelCase word.
     pub(crate) reason: String,
+    #[serde(alias = "detail")]
     message: String,
     details: Details,
 }

@@ -2,12 +2,16 @@
 
 pub(crate) mod alerts;
 pub(crate) mod apply;
+pub(crate) mod backup;
 pub(crate) mod completion;
 pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod diff;
 pub(crate) mod events;
+mod follow;
 pub(crate) mod get;
+pub(crate) mod restore;
+pub(crate) mod upgrade;
 pub(crate) mod validate;
 pub(crate) mod version;
 mod wait;

@@ -8,6 +8,7 @@ mod delete;
 mod diff;
 mod get;
 mod happenings;
+mod operations;
 mod server;
 mod validate;
 mod world;
