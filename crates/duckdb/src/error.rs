@@ -319,7 +319,14 @@ fn because(source: &duckdb::Error) -> &'static str {
 
 /// Whether DuckDB says that the disk or a quota is full.
 pub(crate) fn is_no_space(text: &str) -> bool {
-    text.contains("No space left on device") || text.contains("Disk quota exceeded")
+    [
+        "No space left on device",
+        "Disk quota exceeded",
+        // By itself it takes what is free on the disk for temporary files.
+        "max_temp_directory_size",
+    ]
+    .iter()
+    .any(|words| text.contains(words))
 }
 
 /// Whether DuckDB says that it has no memory left.

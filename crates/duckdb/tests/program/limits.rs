@@ -143,6 +143,9 @@ fn a_full_disk_changes_nothing() {
             ),
         ],
     );
+    let sql =
+        "SELECT sum(i) FROM (SELECT i, lag(i) OVER (ORDER BY hash(i)) FROM range(3000000) r(i))";
+    let sort = world.migrations("sort", &[("0001_sort.sql", sql)]);
     fs::create_dir(world.path("small")).unwrap();
     world.give("small");
     let script = format!(
@@ -158,8 +161,11 @@ fn a_full_disk_changes_nothing() {
         head -c 7m /dev/zero | tenant tee small/fill >/dev/null || true
         code=0; tenant ../cb-duckdb backup small/t.duckdb small/copy.duckdb || code=$?
         echo $code
+        code=0; tenant ../cb-duckdb migrate small/t.duckdb --migrations '{}' --memory-limit 8MB || code=$?
+        echo $code
         ls small",
-        folder.display()
+        folder.display(),
+        sort.display()
     );
     let mut command = std::process::Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
@@ -180,6 +186,8 @@ fn a_full_disk_changes_nothing() {
         after,
         backup_error,
         backup_code,
+        sort_error,
+        sort_code,
         files @ ..,
     ] = lines.as_slice()
     else {
@@ -189,6 +197,8 @@ fn a_full_disk_changes_nothing() {
     assert!(error.contains("no space left"), "{error}");
     assert_eq!(before, after);
     assert_eq!(*backup_code, "8", "{backup_error}");
+    // With too little memory for it, and no room for what does not fit.
+    assert_eq!(*sort_code, "8", "{sort_error}");
     assert!(
         !files.iter().any(|name| name.starts_with("copy")),
         "{files:?}"
