@@ -30,6 +30,7 @@ use crate::metrics::{Metrics, collect};
 use crate::offsite::Offsite;
 use crate::recorder::{EventFolder, Recorder};
 use crate::records::RecordFolder;
+use crate::release_gc::ReleaseGc;
 use crate::state::State;
 use crate::status_file::StatusFiles;
 use crate::tenant::{Engine, Readiness, Slots};
@@ -188,6 +189,13 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let _ = daemon
         .alerts
         .set(alerts.context("cannot start the alerts")?);
+    let releases = ReleaseGc {
+        host: Arc::clone(&host),
+        spec: Arc::clone(&spec),
+        state: Arc::clone(&daemon.engine.state),
+    };
+    let (ended, until) = (daemon.ended.subscribe(), stop.clone());
+    tasks.spawn(async move { until.run_until_cancelled(releases.run(ended)).await });
     tasks.spawn(upkeep(host, resync, stop.clone()));
 
     let group = spec.spec.api.group.as_ref().map(AsRef::as_ref);

@@ -34,6 +34,7 @@ pub mod offsite;
 pub mod recorder;
 pub mod records;
 pub mod recover;
+pub mod release_gc;
 pub mod state;
 pub mod status_file;
 pub mod tenant;

@@ -149,6 +149,23 @@ impl SystemHost {
         }
     }
 
+    /// The backups of all tenants, also of those that are gone. Blocks.
+    ///
+    /// # Errors
+    /// A folder of them cannot be read.
+    pub fn all_backups(&self) -> Result<Vec<Backup>, files::FileError> {
+        let folder = self.layout().backups();
+        let failed = |error| files::FileError::io("read the folder", &folder, error);
+        let mut all = Vec::new();
+        for tenant in std::fs::read_dir(&folder).map_err(failed)? {
+            let tenant = tenant.map_err(failed)?.path();
+            if tenant.is_dir() {
+                all.extend(databases::list(&tenant)?);
+            }
+        }
+        Ok(all)
+    }
+
     /// The shared release folders.
     #[must_use]
     pub fn releases(&self) -> &Releases {
