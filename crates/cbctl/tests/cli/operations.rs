@@ -33,9 +33,9 @@ fn tenant(operation: &Value) -> Value {
 }
 
 /// The lines of a watch.
-fn watch(operations: &[Value]) -> Scripted {
+fn watch<const N: usize>(operations: [&Value; N]) -> Scripted {
     let line = |operation| json!({"type": "MODIFIED", "object": tenant(operation)}).to_string();
-    let lines: Vec<String> = operations.iter().map(line).collect();
+    let lines: Vec<String> = operations.into_iter().map(line).collect();
     (200, lines.join("\n") + "\n")
 }
 
@@ -97,9 +97,9 @@ fn an_upgrade_is_followed_phase_by_phase() {
         newest(&old),
         accepted("pending"),
         answer(&tenant(&old)),
-        watch(&[old.clone(), running.clone()]),
+        watch([&old, &running]),
         answer(&tenant(&running)),
-        watch(&[running.clone(), over.clone()]),
+        watch([&running, &over]),
     ]);
     let said = world.run("upgrade ky04 --to v0.3.0");
     let asked = world.server.asked().join("\n");
@@ -130,7 +130,7 @@ fn a_failed_upgrade_says_why_and_what_was_kept() {
             newest(&Value::Null),
             accepted("upgrade-4"),
             answer(&tenant(operation)),
-            watch(&[operation.clone()]),
+            watch([operation]),
         ]);
         assert_snapshot!(name, world.run(line));
         let body = world.server.body("POST /api/tenants/ky04/upgrade");
@@ -146,7 +146,7 @@ fn it_need_not_be_followed_and_a_script_reads_json() {
     let over = operation("upgrade-4", "Upgrade", "Succeeded", &done());
     let short = json!({"id": "upgrade-4", "state": "Succeeded"});
     let ask = || [newest(&Value::Null), accepted("pending")];
-    let follow = || [answer(&tenant(&over)), watch(&[over.clone()])];
+    let follow = || [answer(&tenant(&over)), watch([&over])];
     let said = [
         (ask().to_vec(), "upgrade ky04 --to v0.3.0 --no-wait"),
         (
@@ -195,7 +195,7 @@ fn a_timeout_is_a_failure_that_ends_nothing() {
         newest(&Value::Null),
         accepted("upgrade-4"),
         answer(&tenant(&running)),
-        watch(&[running.clone()]),
+        watch([&running]),
     ]);
     let said = world.run("upgrade ky04 --to v0.3.0 --timeout=0");
     assert_snapshot!(said);
@@ -239,7 +239,7 @@ fn a_retry_goes_on_where_it_was_halted() {
         newest(&halted),
         accepted("upgrade-4"),
         answer(&tenant(&halted)),
-        watch(&[halted.clone(), over]),
+        watch([&halted, &over]),
     ]);
     assert_snapshot!(world.run("upgrade retry ky04"));
 }
@@ -264,7 +264,7 @@ fn backups_are_made_listed_verified_and_deleted() {
             newest(&Value::Null),
             accepted("pending"),
             answer(&tenant(&made)),
-            watch(&[made.clone()]),
+            watch([&made]),
         ]
     };
     let good = json!({"backup": "b1", "good": true, "reason": null, "message": null});
@@ -303,7 +303,7 @@ fn a_restore_takes_the_word_for_another_version() {
             newest(&Value::Null),
             accepted("pending"),
             answer(&tenant(over)),
-            watch(&[over.clone()]),
+            watch([over]),
         ]
     };
     let mismatch = "backup b1 is of v0.1.0, and tenant `ky04` runs v0.2.0; say the version v0.1.0 too if it is to go back with the database";
