@@ -245,7 +245,7 @@ pub(super) async fn reconcile(
 }
 
 /// Who changed what.
-fn log(peer: Peer, kind: Kind, name: &str, what: &str, dry_run: bool) {
+pub(super) fn log(peer: Peer, kind: Kind, name: &str, what: &str, dry_run: bool) {
     if dry_run {
         return;
     }

@@ -29,12 +29,16 @@ impl<H: cb_host::Host + 'static> Operations for Daemon<H> {
     async fn retry(&self, tenant: &TenantName) -> Result<Asked, Problem> {
         let _turn = self.writing.lock().await;
         let before = self.known(tenant)?;
-        if !before.clone().retry(&crate::now()) {
+        let mut tried = before.clone();
+        if !tried.retry(&crate::now()) {
             let detail = format!("nothing of tenant `{tenant}` failed that could be tried again");
             return Err(Problem::new(ProblemKind::NothingFailed, detail));
         }
-        let tried = |record: &mut Record| drop(record.retry(&crate::now()));
-        self.change(&before, tried).await?;
+        let now = |record: &mut Record| {
+            record.operation = tried.operation;
+            record.failed = tried.failed;
+        };
+        self.change(&before, now).await?;
         Ok(self.woken(&before))
     }
 
