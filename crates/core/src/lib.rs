@@ -38,6 +38,7 @@ pub mod plan;
 pub mod ports;
 pub mod record;
 pub mod releases;
+pub mod rollout;
 pub mod schema;
 pub mod selector;
 pub mod status;
