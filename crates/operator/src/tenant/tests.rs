@@ -119,6 +119,7 @@ impl Bench {
             ledger: Arc::new(ledger),
             sink: Arc::new(NoSink),
             readiness: Readiness::default(),
+            drifts: Drifts::default(),
             metrics: crate::metrics::Metrics::new(),
             recorder: crate::recorder::Recorder::new("one", Vec::new()),
             slots: Slots::new(2).0,
@@ -299,7 +300,7 @@ proptest! {
     /// the operator that starts next brings it to the end.
     #[test]
     fn a_cut_at_any_effect_is_recovered_from(first in 0u64..40, second in 0u64..40) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let bench = Bench::new();
             bench.engine.host.cut_after(first);

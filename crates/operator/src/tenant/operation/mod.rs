@@ -8,6 +8,8 @@
 
 mod phases;
 mod retention;
+#[cfg(test)]
+mod simulation;
 mod slots;
 mod verify;
 
