@@ -16,6 +16,7 @@ mod metrics;
 mod odd;
 mod ownership;
 mod ports;
+mod releases;
 mod secrets;
 mod smoke;
 mod truth;
