@@ -33,7 +33,7 @@ use crate::records::RecordFolder;
 use crate::release_gc::ReleaseGc;
 use crate::state::State;
 use crate::status_file::StatusFiles;
-use crate::tenant::{Engine, Readiness, Slots};
+use crate::tenant::{Drifts, Engine, Readiness, Slots};
 use crate::{events, logging, recover};
 
 /// Keeps this host equal to a folder of tenant manifests.
@@ -146,6 +146,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ledger,
         sink,
         readiness: Readiness::default(),
+        drifts: Drifts::default(),
         metrics,
         recorder: recorder.clone(),
         slots,

@@ -34,11 +34,20 @@ pub struct Drift {
 /// `UnitMode of /etc/…: its mode is 666 instead of 644 (by chmod, …)`.
 impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}: {}", self.kind, self.what, self.detail)?;
-        match &self.by {
-            Some(by) => write!(f, " (by {by})"),
-            None => Ok(()),
-        }
+        let (kind, by) = (self.kind.as_str(), self.by.as_ref());
+        in_words(f, [kind, &self.what, &self.detail], by)
+    }
+}
+
+fn in_words(
+    f: &mut fmt::Formatter<'_>,
+    [kind, what, detail]: [&str; 3],
+    by: Option<&Actor>,
+) -> fmt::Result {
+    write!(f, "{kind} of {what}: {detail}")?;
+    match by {
+        Some(by) => write!(f, " (by {by})"),
+        None => Ok(()),
     }
 }
 
@@ -62,13 +71,14 @@ pub struct Actor {
     pub login_uid: Option<u32>,
 }
 
-/// In words: `vim, process 812, user 0, logged in as user 1000`.
+/// In words: `vim, user 0, logged in as user 1000`. Without the process id, if
+/// more is known: the same again has the same words.
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(command) = self.command.as_ref().or(self.executable.as_ref()) {
-            write!(f, "{command}, ")?;
+        match self.command.as_ref().or(self.executable.as_ref()) {
+            Some(command) => f.write_str(command)?,
+            None => write!(f, "process {}", self.pid)?,
         }
-        write!(f, "process {}", self.pid)?;
         if let Some(uid) = self.uid {
             write!(f, ", user {uid}")?;
         }
@@ -94,6 +104,12 @@ pub struct DriftStatus {
     /// Who did it; absent if that is not known for certain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Actor>,
+}
+
+impl fmt::Display for DriftStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        in_words(f, [&self.kind, &self.what, &self.detail], self.by.as_ref())
+    }
 }
 
 impl DriftStatus {

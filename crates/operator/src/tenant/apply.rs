@@ -70,7 +70,7 @@ impl<H: Host> Engine<H> {
                 applied.done.push((step.cause, step.action.to_string()));
             }
         }
-        for event in events::of_steps(name, &applied.done) {
+        if let Some(event) = events::of_steps(name, &applied.done) {
             self.recorder.record(event);
         }
         applied

@@ -10,25 +10,18 @@ use cb_core::types::TenantName;
 /// How many steps a note names; the others are counted.
 const NAMED: usize = 3;
 
-/// One event for the steps that were executed because of a change, and one for
-/// those that put something back.
-pub(super) fn of_steps(name: &TenantName, done: &[(Cause, String)]) -> Vec<Event> {
-    let event = |cause: Cause, reason: Reason| {
-        let steps = done.iter().filter(|(of, _)| *of == cause);
-        let steps: Vec<&str> = steps.map(|(_, step)| step.as_str()).collect();
-        let first = steps.get(..NAMED).unwrap_or(&steps).join("; ");
-        let note = match steps.len() {
-            0 => return None,
-            n if n > NAMED => format!("{first}; and {} more", n - NAMED),
-            _ => first,
-        };
-        Some(Event::tenant(name, reason, note))
+/// One event for the steps that were executed because of a change. Drift has
+/// events of its own.
+pub(super) fn of_steps(name: &TenantName, done: &[(Cause, String)]) -> Option<Event> {
+    let steps = done.iter().filter(|(of, _)| *of == Cause::Change);
+    let steps: Vec<&str> = steps.map(|(_, step)| step.as_str()).collect();
+    let first = steps.get(..NAMED).unwrap_or(&steps).join("; ");
+    let note = match steps.len() {
+        0 => return None,
+        n if n > NAMED => format!("{first}; and {} more", n - NAMED),
+        _ => first,
     };
-    let events = [
-        event(Cause::Change, Reason::Applied),
-        event(Cause::Drift, Reason::DriftCorrected),
-    ];
-    events.into_iter().flatten().collect()
+    Some(Event::tenant(name, Reason::Applied, note))
 }
 
 /// The event of a tenant that was taken down.
@@ -67,10 +60,7 @@ pub(super) fn of_status(
         };
         events.extend(reason.map(|reason| Event::tenant(name, reason, ready.message.clone())));
     }
-    let drifted = changed("Drifted").filter(|drifted| drifted.status == ConditionStatus::True);
-    events.extend(
-        drifted.map(|drifted| Event::tenant(name, Reason::DriftDetected, drifted.message.clone())),
-    );
+    events.extend(super::drift::events(name, previous, status));
     events
 }
 
@@ -106,20 +96,16 @@ mod tests {
     }
 
     #[test]
-    fn many_steps_are_one_event_of_each_cause() {
+    fn many_steps_are_one_event() {
         let step = |cause, n: usize| (cause, format!("step {n}"));
         let mut steps: Vec<_> = (0..5).map(|n| step(Cause::Change, n)).collect();
         steps.push(step(Cause::Drift, 9));
-        let events = of_steps(&name(), &steps);
-        let seen: Vec<_> = events.iter().map(|e| (e.reason, e.note.as_str())).collect();
+        let event = of_steps(&name(), &steps).unwrap();
         assert_eq!(
-            seen,
-            [
-                (Reason::Applied, "step 0; step 1; step 2; and 2 more"),
-                (Reason::DriftCorrected, "step 9"),
-            ]
+            (event.reason, event.note.as_str()),
+            (Reason::Applied, "step 0; step 1; step 2; and 2 more")
         );
-        assert!(of_steps(&name(), &[]).is_empty());
+        assert_eq!(of_steps(&name(), &steps[5..]), None);
     }
 
     /// Law 8: the same status again is no event, and starting is no trouble.
@@ -137,10 +123,6 @@ mod tests {
             ("Ready", false, "CrashLoop", "x"),
             ("Stalled", true, "CrashLoop", "x"),
         ]);
-        let drifted = status(&[
-            ("Ready", true, "Ready", "2 of 2"),
-            ("Drifted", true, "Detected", "d"),
-        ]);
         assert_eq!(seen(None, &starting), []);
         assert_eq!(
             seen(Some(&starting), &ready),
@@ -151,10 +133,5 @@ mod tests {
             seen(Some(&ready), &loops),
             [(Reason::ServiceCrashed, "x".into())]
         );
-        assert_eq!(
-            seen(Some(&ready), &drifted),
-            [(Reason::DriftDetected, "d".into())]
-        );
-        assert_eq!(seen(Some(&drifted), &ready), []);
     }
 }

@@ -9,6 +9,7 @@
 //! next pass plans again from what it sees.
 
 mod apply;
+mod drift;
 mod events;
 mod operation;
 mod readiness;
@@ -36,6 +37,7 @@ use crate::recorder::Recorder;
 use crate::state::State;
 use crate::status_file::StatusSink;
 
+pub use drift::Drifts;
 pub use operation::{Slots, in_use};
 pub use readiness::Readiness;
 
@@ -57,6 +59,8 @@ pub struct Engine<H> {
     pub sink: Arc<dyn StatusSink>,
     /// What is known of the services' health.
     pub readiness: Readiness,
+    /// What is known of drift that was put right.
+    pub drifts: Drifts,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Records events.
@@ -90,6 +94,8 @@ struct Findings {
     plan: Plan,
     observed: Observed,
     problems: Vec<Problem>,
+    /// How long the plan is on hold because it is fought.
+    paused: Option<Duration>,
 }
 
 impl<H: cb_host::Host> Engine<H> {
@@ -222,12 +228,14 @@ impl<H: cb_host::Host> Engine<H> {
                 .await;
             health = ready.health;
             findings.problems.extend(ready.problems);
-            again = match (again, ready.again) {
+            let later = [ready.again, findings.paused].into_iter().flatten().min();
+            again = match (again, later) {
                 (Again::OnChange, Some(after)) => Again::After(after),
                 (Again::After(next), Some(after)) => Again::After(next.min(after)),
                 (again, _) => again,
             };
         }
+        self.look_at_schema(&record, &mut findings, health.values());
         self.report(&record, &findings, &health).await;
         again
     }
@@ -261,7 +269,10 @@ impl<H: cb_host::Host> Engine<H> {
             let desired = self.desired(&record, application, &ports, &findings.observed)?;
             self.readiness
                 .mark_backing_off(&desired, &mut findings.observed);
+            self.readiness
+                .mark_settled(&desired, &mut findings.observed);
             findings.plan = converge(&desired, &ports, &findings.observed, &record, &self.spec);
+            findings.paused = self.drifts.hold(name, &mut findings.plan);
             self.readiness.note_starts(name, &findings.plan);
             let digest = desired.digest();
             findings.desired = Some(desired);
@@ -276,6 +287,7 @@ impl<H: cb_host::Host> Engine<H> {
                 break;
             }
             self.note_deployed(&record, &findings.plan).await?;
+            self.note_applying(&record, &findings.plan).await?;
             if round == MAX_ROUNDS {
                 // Something undoes what is done; the back-off keeps it calm.
                 let steps: Vec<_> = findings
@@ -297,6 +309,7 @@ impl<H: cb_host::Host> Engine<H> {
             if done.cancelled {
                 return Ok(true);
             }
+            self.note_corrected(name, &findings.plan, &done.problems);
             if !done.problems.is_empty() {
                 findings.problems.extend(done.problems);
                 findings.problems.extend(blocked(&findings.plan));
@@ -485,6 +498,7 @@ impl<H: cb_host::Host> Engine<H> {
             self.state.forget_status(&name);
             self.sink.remove(&name, &record.file).await;
             self.readiness.forget(&name);
+            self.drifts.forget(&name);
             self.recorder.record(events::of_removal(&record));
             return Again::Gone;
         }

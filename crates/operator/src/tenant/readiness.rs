@@ -123,6 +123,25 @@ impl Readiness {
         }
     }
 
+    /// Notes in what was seen which units have run for so long that they must
+    /// listen on their ports.
+    pub(super) fn mark_settled(&self, desired: &Desired, observed: &mut Observed) {
+        for service in &desired.services {
+            let state = observed.units.get(&service.unit);
+            let Some(state) = state.filter(|state| state.is_active()) else {
+                continue;
+            };
+            let check = service.health_check.as_ref();
+            let within = check.map_or(FORGIVE, |check| {
+                Duration::from_secs(check.start_timeout_seconds.into())
+            });
+            let invocation = state.invocation_id.as_deref().unwrap_or_default();
+            if self.age((&desired.tenant, &service.unit), invocation) >= within {
+                observed.settled.insert(service.unit.clone());
+            }
+        }
+    }
+
     /// Notes the failed units that are about to be started.
     pub(super) fn note_starts(&self, tenant: &TenantName, plan: &Plan) {
         let now = Instant::now();

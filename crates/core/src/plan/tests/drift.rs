@@ -364,7 +364,7 @@ fn who_did_it_is_told_if_it_is_known() {
     };
     world.observed.actors.insert(unit.clone(), vim);
     let told = format!(
-        "UnitChanged of {}: its content differs (by vim, process 812, user 0, logged in as user 1000)",
+        "UnitChanged of {}: its content differs (by vim, user 0, logged in as user 1000)",
         unit.display()
     );
     assert_eq!(world.plan().drifts[0].to_string(), told);
