@@ -64,8 +64,8 @@ impl Edit {
         let document = read.documents.iter().find(is_it);
         let Some(document) = document.filter(|document| document.object.is_some()) else {
             let error = read.errors.first().map(ToString::to_string);
-            let why = error.unwrap_or_else(|| "it cannot be read".into());
-            return Err(by_hand(why));
+            let why = error.unwrap_or_else(|| format!("{file} cannot be read"));
+            return Err(conflict(format!("{why}; put that file right first")));
         };
         let path = root.join(&file);
         let before = content(&path)?;
@@ -74,6 +74,9 @@ impl Edit {
         }
         let text = yaml::read_text(&before).map_err(|error| by_hand(error.message))?;
         let place = yaml::Path::from(["spec", "version"]);
+        if is_alias(text, document.index, &place) {
+            return Err(by_hand("the version there is an alias".into()));
+        }
         let edited = edit::set_scalar(
             text,
             document.index,
@@ -146,6 +149,16 @@ fn find<'a>(
     }
 }
 
+/// Whether the value stands elsewhere, where others share it.
+fn is_alias(text: &str, document: usize, place: &yaml::Path) -> bool {
+    let parsed = yaml::parse(text);
+    let node = parsed
+        .documents
+        .get(document)
+        .and_then(|d| d.root.get(place));
+    node.is_some_and(|node| text[node.span.start..].starts_with('*'))
+}
+
 fn content(path: &Path) -> Result<Vec<u8>, Problem> {
     FileCache::content(path).map_err(|error| conflict(chain(&error)))
 }
@@ -153,3 +166,6 @@ fn content(path: &Path) -> Result<Vec<u8>, Problem> {
 fn conflict(detail: String) -> Problem {
     Problem::new(ProblemKind::ManifestConflict, detail)
 }
+
+#[cfg(test)]
+mod tests;
