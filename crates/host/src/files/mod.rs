@@ -8,6 +8,7 @@
 mod aside;
 mod cache;
 mod dirs;
+mod take;
 mod write;
 
 use std::io;
@@ -17,6 +18,7 @@ pub use aside::set_aside;
 pub(crate) use cache::Stamp;
 pub use cache::{FileCache, MAX_READ, OwnedFile};
 pub use dirs::{ensure_dir, move_dir};
+pub use take::{remove_dir, take_dir, take_file};
 pub use write::{FileSpec, link, remove, remove_abandoned, remove_abandoned_below, write};
 
 /// Why a file or folder could not be changed or read.

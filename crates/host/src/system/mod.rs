@@ -23,6 +23,7 @@ use cb_core::types::{BackupId, TenantName};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
+use crate::databases::{self, Databases};
 use crate::files::{self, FileCache, FileSpec, chain};
 use crate::health::HealthChecks;
 use crate::nginx::{Nginx, NginxPaths, ReferencedPorts};
@@ -30,9 +31,7 @@ use crate::releases::{self, Releases, Workers};
 use crate::sockets::Sockets;
 use crate::systemd::{Systemd, UnitEvent};
 use crate::users::Users;
-use crate::{
-    ActionError, Counts, Done, Host, HostError, HostEvent, PortsInUse, Probe, databases, sysctl,
-};
+use crate::{ActionError, Counts, Done, Host, HostError, HostEvent, PortsInUse, Probe, sysctl};
 use reload::UnitReload;
 
 /// How long the first listing of units may take at the start.
@@ -51,6 +50,7 @@ pub struct SystemHost {
     nginx_ports: ReferencedPorts,
     releases: Releases,
     health: HealthChecks,
+    databases: Databases,
 }
 
 impl SystemHost {
@@ -87,6 +87,7 @@ impl SystemHost {
                 users,
             )),
             health: HealthChecks::default(),
+            databases: Databases::new(systemd.clone()),
             spec: spec.clone(),
             files,
             systemd,
@@ -250,14 +251,18 @@ impl Host for SystemHost {
     async fn database(
         &self,
         database: &Database,
-        _job: &Job,
-        _progress: &Progress,
+        job: &Job,
+        progress: &Progress,
     ) -> Result<Report, JobError> {
-        Err(JobError {
+        let user = self.users.get(&database.user).map_err(|error| JobError {
             failure: JobFailure::Failed,
-            message: format!("{} cannot be worked on yet", database.file.display()),
+            message: chain(&error),
             log: Vec::new(),
-        })
+        })?;
+        let folder = self.layout().database(&database.tenant);
+        self.databases
+            .run(database, folder, user, job, progress)
+            .await
     }
 
     async fn backups(&self, database: &Database) -> Result<Vec<Backup>, HostError> {

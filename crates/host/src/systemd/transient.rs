@@ -174,11 +174,15 @@ impl Transient {
             .property("CapabilityBoundingSet", 0_u64)
             .property("AmbientCapabilities", 0_u64)
             .property("ProtectSystem", "strict")
-            .property("ProtectHome", "tmpfs")
             .property("PrivateTmp", true)
             .property("PrivateDevices", true)
             .property("PrivateNetwork", true)
             .property("UMask", 0o077_u32)
+            // As `ProtectHome=tmpfs` is meant to be; that of systemd 252 is
+            // open for all to write.
+            .hide(Path::new("/home"))
+            .hide(Path::new("/root"))
+            .hide(Path::new("/run/user"))
     }
 
     /// A folder or file that it may write, as far as its user may.
@@ -229,10 +233,11 @@ impl Transient {
 
     fn properties<'a>(&self, stdout: &'a OwnedFd, stderr: &'a OwnedFd) -> Properties<'a> {
         let program = self.arguments[0].clone();
-        let ignore_failure = false;
-        let command = vec![(program, self.arguments.clone(), ignore_failure)];
+        // Arguments are taken as they are: no `$` in them is a variable.
+        let flags = vec!["no-env-expand".to_owned()];
+        let command = vec![(program, self.arguments.clone(), flags)];
         let mut all: Properties<'a> = self.properties.clone();
-        all.push(("ExecStart", command.into()));
+        all.push(("ExecStartEx", command.into()));
         all.push(("StandardOutputFileDescriptor", Fd::from(stdout).into()));
         all.push(("StandardErrorFileDescriptor", Fd::from(stderr).into()));
         if !self.environment.is_empty() {
