@@ -10,6 +10,7 @@
 use std::fs;
 use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread::ScopedJoinHandle;
 
 use serde_json::{Value, json};
 
@@ -85,14 +86,14 @@ fn finish(
     read: Option<&Read>,
     context: &Context,
 ) -> Result<(Vec<FileReport>, Option<Found>), Error> {
-    let (reports, found) = std::thread::scope(|scope| {
+    // The disk writes while the copy is read.
+    let (synced, reports, found) = std::thread::scope(|scope| {
+        let sync = scope.spawn(|| copy.sync());
         let check = scope.spawn(|| copy.check(path, to, &context.watch));
         let found = read.map(|read| contents(&copy.path(), read, context));
-        (
-            check.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            found,
-        )
+        (joined(sync), joined(check), found)
     });
+    synced?;
     // A copy with other bytes is the copy's fault, whatever DuckDB says of it.
     // One with the same is as good as its source, which is told instead.
     let reports = reports?;
@@ -112,6 +113,10 @@ fn finish(
     context.watch.commit()?;
     copy.place(to)?;
     Ok((reports, found))
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 fn contents(copy: &Path, read: &Read, context: &Context) -> Result<Found, Error> {

@@ -14,7 +14,10 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, ioctl_ficlone, renameat, renameat_with};
 use sha2::{Digest, Sha256};
@@ -111,7 +114,7 @@ struct Copied {
 }
 
 impl Copy {
-    /// Copies `source`, to be placed at `to`. Synced when this returns.
+    /// Copies `source`, to be placed at `to`.
     pub(crate) fn make(source: &AtRest, to: &Path, watch: &Watch) -> Result<Copy, Error> {
         let all: Vec<&str> = source.files.iter().map(|(suffix, _)| *suffix).collect();
         Copy::some(source, &all, to, watch)
@@ -220,9 +223,21 @@ impl Copy {
         Ok(reports)
     }
 
+    /// Waits until the disk has the copies. Who has to read them can do so
+    /// meanwhile; none gets its name before.
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        for copied in &self.files {
+            let synced = copied.file.sync_all();
+            let path = beside(&self.path(), copied.suffix);
+            synced.map_err(|source| Error::io("writing", &path, source))?;
+        }
+        Ok(())
+    }
+
     /// Gives the copies their names, which must be free: the log first and the
     /// database last, so that a copy whose database file exists is whole.
     pub(crate) fn place(self, to: &Path) -> Result<(), Error> {
+        self.sync()?;
         for copied in &self.files {
             let name = beside(to, copied.suffix);
             let from = beside(&self.path(), copied.suffix);
@@ -234,6 +249,7 @@ impl Copy {
     /// Gives the copy of a database without a log the name `to`, and takes it
     /// from the file that has it, at once.
     pub(crate) fn replace(self, to: &Path) -> Result<(), Error> {
+        self.sync()?;
         renameat(CWD, self.path(), CWD, to)
             .map_err(|error| Error::io("placing", to, error.into()))?;
         files::sync_folder(to)
@@ -265,19 +281,31 @@ fn copy_file(
         .mode(0o600)
         .open(to)
         .map_err(|source| Error::io("creating", to, source))?;
-    let mut read = None;
-    if ioctl_ficlone(&file, from).is_err() {
-        let mut hash = Sha256::new();
-        each_chunk(from, from_path, watch, |chunk| {
-            hash.update(chunk);
+    if ioctl_ficlone(&file, from).is_ok() {
+        return Ok((file, None));
+    }
+    // Hashing takes as long as writing, so each has a thread.
+    let (sender, chunks) = sync_channel::<Vec<u8>>(4);
+    let (copied, read) = thread::scope(|scope| {
+        let hash = scope.spawn(move || {
+            let mut hash = Sha256::new();
+            chunks.iter().for_each(|chunk| hash.update(chunk));
+            hex(&hash.finalize())
+        });
+        let copied = each_chunk(from, from_path, watch, |chunk| {
+            // It only ends when this does.
+            let _ = sender.send(chunk.to_vec());
             file.write_all(chunk)
                 .map_err(|source| Error::io("writing", to, source))
-        })?;
-        read = Some(hex(&hash.finalize()));
-    }
-    file.sync_all()
-        .map_err(|source| Error::io("writing", to, source))?;
-    Ok((file, read))
+        });
+        drop(sender);
+        (
+            copied,
+            hash.join().unwrap_or_else(|panic| resume_unwind(panic)),
+        )
+    });
+    copied?;
+    Ok((file, Some(read)))
 }
 
 fn parent(path: &Path) -> &Path {

@@ -57,6 +57,7 @@ pub(crate) fn restore(backup: &Path, wanted: &Wanted, context: &Context) -> Resu
     let copy = Copy::make(&source, file, watch)?;
     let reports = copy.check(backup, file, watch)?;
     check_sha256(backup, &reports, wanted)?;
+    copy.sync()?;
     context
         .progress
         .say(&json!({"event": "copied", "file": file}));
