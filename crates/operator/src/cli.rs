@@ -28,7 +28,7 @@ use crate::ledger::Ledger;
 use crate::lock::Lock;
 use crate::metrics::{Metrics, collect};
 use crate::offsite::Offsite;
-use crate::recorder::{EventFolder, Recorder};
+use crate::recorder::{EventFolder, Loaded, Recorder};
 use crate::records::RecordFolder;
 use crate::release_gc::ReleaseGc;
 use crate::state::State;
@@ -100,7 +100,10 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         loaded.applications,
     ));
     let folder = EventFolder::new(layout.events());
-    let kept = folder.load().context("cannot read the events")?;
+    let kept = folder.load().unwrap_or_else(|error| {
+        tracing::warn!("earlier events cannot be read: {error:#}");
+        Loaded::default()
+    });
     for broken in &kept.broken {
         tracing::warn!("events are broken and were set aside as .broken: {broken}");
     }

@@ -12,6 +12,7 @@ use cb_host::files::{FileCache, chain};
 use hmac::{Hmac, Mac as _};
 use reqwest::header::CONTENT_TYPE;
 use sha2::Sha256;
+use tokio::sync::OnceCell;
 
 use super::transport::DeliveryError;
 
@@ -62,21 +63,46 @@ impl Target {
 }
 
 /// An HTTP client; its connections are kept.
-#[derive(Debug, Clone)]
-pub(super) struct Client(reqwest::Client);
+#[derive(Debug)]
+pub(super) struct Client {
+    answer: Duration,
+    plain: OnceCell<reqwest::Client>,
+    /// Made when it is needed: a host without certificates of authorities can
+    /// still speak HTTP.
+    tls: OnceCell<reqwest::Client>,
+}
 
 impl Client {
     /// A client that waits so long for an answer.
-    pub(super) fn new(answer: Duration) -> anyhow::Result<Self> {
-        // Fails if it was chosen before, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("cb-operator/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .timeout(answer)
-            .build()?;
-        Ok(Self(client))
+    pub(super) fn new(answer: Duration) -> Self {
+        Self {
+            answer,
+            plain: OnceCell::new(),
+            tls: OnceCell::new(),
+        }
+    }
+
+    async fn of(&self, url: &str) -> Result<&reqwest::Client, DeliveryError> {
+        let builder = || {
+            // Fails if it was chosen before, which is as good.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            reqwest::Client::builder()
+                .user_agent(concat!("cb-operator/", env!("CARGO_PKG_VERSION")))
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(CONNECT)
+                .timeout(self.answer)
+        };
+        if url.starts_with("http://") {
+            let make = async || builder().tls_certs_only([]).build();
+            return self.plain.get_or_try_init(make).await.map_err(failed);
+        }
+        let make = async || builder().build();
+        self.tls.get_or_try_init(make).await.map_err(|error| {
+            let error = chain(&error.without_url());
+            DeliveryError(format!(
+                "this host cannot check certificates ({error}); install the package ca-certificates"
+            ))
+        })
     }
 
     /// Posts JSON; signs it with the key in the file, if there is one.
@@ -87,9 +113,11 @@ impl Client {
         body: String,
         secret: Option<&HostPath>,
     ) -> Result<(), DeliveryError> {
+        let url = target.url().await?;
         let mut request = self
-            .0
-            .post(target.url().await?)
+            .of(&url)
+            .await?
+            .post(url)
             .header(CONTENT_TYPE, "application/json")
             .header("idempotency-key", id);
         if let Some(file) = secret {

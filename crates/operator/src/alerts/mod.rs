@@ -120,7 +120,7 @@ impl Alerts {
     /// sinks that are no more. They end when `stop` is cancelled.
     ///
     /// # Errors
-    /// The folder cannot be made or read.
+    /// A sink is not one thing. A Host that was checked has no such sink.
     pub fn start(
         host: &Host,
         folder: PathBuf,
@@ -131,7 +131,10 @@ impl Alerts {
     ) -> anyhow::Result<Self> {
         let spec = &host.spec.alerts;
         let names: Vec<&str> = spec.sinks.iter().map(|sink| sink.name.as_str()).collect();
-        spool::remove_others(&folder, &names)?;
+        if let Err(error) = spool::remove_others(&folder, &names) {
+            let folder = folder.display();
+            tracing::warn!("{folder}: what is left of removed alert sinks stays: {error:#}");
+        }
         let mut this = Self::none(host.metadata.name.as_str());
         let first = feed::judge_all(&state).1;
         let (sender, judgements) = watch::channel(Arc::new(first));
@@ -143,7 +146,7 @@ impl Alerts {
                 host: this.host.clone(),
                 pace: transport.pace(spec),
                 transport: Arc::clone(&transport),
-                spool: spool::Spool::open(&folder, sink.name.as_str())?,
+                spool: spool::Spool::open(&folder, sink.name.as_str()),
                 recorder: recorder.clone(),
                 patience: patience.clone(),
                 status: Arc::clone(&status),

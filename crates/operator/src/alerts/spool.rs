@@ -16,12 +16,15 @@ const FILE: &str = "spool.json";
 pub(super) struct Spool(PathBuf);
 
 impl Spool {
-    /// The spool of the sink of this name; makes its folder.
-    pub(super) fn open(folder: &Path, sink: &str) -> anyhow::Result<Self> {
+    /// The spool of the sink of this name; makes its folder. If that fails,
+    /// saving will say so: messages are sent nevertheless.
+    pub(super) fn open(folder: &Path, sink: &str) -> Self {
         let folder = folder.join(sink);
-        files::ensure_dir(&folder, FileSpec::own(0o700))?;
-        files::remove_abandoned(&folder)?;
-        Ok(Self(folder.join(FILE)))
+        let made = files::ensure_dir(&folder, FileSpec::own(0o700));
+        if let Err(error) = made.and_then(|()| files::remove_abandoned(&folder)) {
+            tracing::warn!("{}", chain(&error));
+        }
+        Self(folder.join(FILE))
     }
 
     /// What was kept. A file that cannot be read is set aside as `.broken`, and

@@ -38,21 +38,21 @@ impl Transport {
     /// The transport of a sink; `answer` is how long an answer may take.
     ///
     /// # Errors
-    /// The sink is not one thing, or there is no TLS.
+    /// The sink is not one thing, or its template cannot be read.
     pub(super) fn new(sink: &AlertSink, answer: Duration) -> anyhow::Result<Self> {
         let client = || Client::new(answer);
         if let Some(of) = &sink.alertmanager {
             let target = Target::new(&of.url, &of.url_file, "/api/v2/alerts");
-            return Ok(Self::Alertmanager(client()?, target));
+            return Ok(Self::Alertmanager(client(), target));
         }
         if let Some(of) = &sink.slack {
             let target = Target::new(&of.url, &of.url_file, "");
-            return Ok(Self::Slack(client()?, target));
+            return Ok(Self::Slack(client(), target));
         }
         if let Some(of) = &sink.webhook {
             let body = of.body.as_ref().map(|body| body.parse());
             return Ok(Self::Webhook {
-                client: client()?,
+                client: client(),
                 target: Target::new(&of.url, &of.url_file, ""),
                 secret: of.secret_file.clone(),
                 body: body.transpose().map_err(anyhow::Error::msg)?,
