@@ -57,6 +57,12 @@ impl<'a> Layout<'a> {
         self.state("alerts")
     }
 
+    /// The folder of fleet upgrades.
+    #[must_use]
+    pub fn rollouts(&self) -> PathBuf {
+        self.state("rollouts")
+    }
+
     /// The folder of backups, by tenant.
     #[must_use]
     pub fn backups(&self) -> PathBuf {

@@ -162,6 +162,27 @@ reasons! {
         "The tenant's database was restored from a backup.",
         "Starts the services on it.",
         "Nothing.";
+    RolloutStarted: Normal,
+        "A rollout was started, goes on after a pause, or is being undone.",
+        "Asks its tenants for the version in waves, and waits for each.",
+        "Nothing; `cbctl rollout status` shows how far it is.";
+    RolloutPaused: Normal,
+        "A person paused a rollout.",
+        "Lets what was asked for come to its end, and asks no further tenant.",
+        "`cbctl rollout resume` has it go on.";
+    RolloutSucceeded: Normal,
+        "Every tenant of a rollout was asked, and no more failed than may.",
+        "Keeps the rollout in the list of those that are over.",
+        "Nothing.";
+    RolloutFailed: Warning,
+        "More tenants of a rollout failed than may, or not every one could be brought back.",
+        "Asks no further tenant; each that failed is as it was before its upgrade.",
+        "See `cbctl rollout status` for which and why; then have it go on with \
+         `cbctl rollout resume --retry-failed`, or bring all back with `cbctl rollout undo`.";
+    RolloutUndone: Normal,
+        "The tenants that a rollout upgraded are as they were before.",
+        "Keeps the backup that was made of each before it was brought back.",
+        "Nothing.";
     MassDisappearance: Warning,
         "Tenants' manifests are gone and the tenants were not removed: the folder is empty, \
          cannot be read in full, has errors, or too many went at once.",

@@ -146,10 +146,11 @@ impl Rollout {
         if way == Way::There {
             member.from = from;
         }
-        let phase = Phase::Asking;
-        *progress(member, way) = Progress {
-            phase,
+        let progress = progress(member, way);
+        *progress = Progress {
+            phase: Phase::Asking,
             since,
+            retried: progress.retried,
             ..Progress::default()
         };
     }
@@ -198,7 +199,7 @@ impl Rollout {
             phase,
             reason,
             message,
-            since: progress.since,
+            ..progress.clone()
         };
     }
 
@@ -344,6 +345,7 @@ impl Rollout {
             *progress = Progress {
                 phase,
                 since: progress.since,
+                retried: true,
                 ..Progress::default()
             };
         }

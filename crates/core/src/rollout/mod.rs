@@ -149,6 +149,9 @@ pub struct Progress {
     /// ended later was asked for.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub since: u64,
+    /// Whether it failed before and is tried again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retried: bool,
     /// Why it failed or is left out: a CamelCase word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
