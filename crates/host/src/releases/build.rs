@@ -23,9 +23,12 @@ use super::{Limits, ReleaseError, blocking};
 /// Recursive, as systemd names it in bind mounts.
 const MS_REC: u64 = 16384;
 
-/// How long a build that failed is not tried again; twice as long each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(60);
-/// How long at most.
+/// How long a build that failed is not tried again, as a multiple of the time
+/// that it took: builds that fail leave most of the host's time to others.
+const PAUSE: u32 = 10;
+/// At least, so that all who ask at the same time share one attempt.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(30);
+/// At most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 
 /// Builds in place: afterwards the builder's folder has what the commands left.
@@ -102,7 +105,6 @@ struct Failed {
     release: Release,
     reason: String,
     again: Instant,
-    pause: Duration,
 }
 
 impl Failures {
@@ -117,21 +119,25 @@ impl Failures {
         })
     }
 
-    /// Remembers how an installation ended.
-    pub(super) fn note(&self, release: &Release, result: &Result<(), ReleaseError>) {
+    /// Remembers how an installation ended that took this long.
+    pub(super) fn note(
+        &self,
+        release: &Release,
+        result: &Result<(), ReleaseError>,
+        took: Duration,
+    ) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = all.remove(&release.path);
-        if let Err(ReleaseError::Build { reason, .. }) = result {
-            let before = before.filter(|failed| failed.release == *release);
-            let pause = before.map_or(FIRST_PAUSE, |failed| (failed.pause * 2).min(LONGEST_PAUSE));
-            let failed = Failed {
-                release: release.clone(),
-                reason: reason.clone(),
-                again: Instant::now() + pause,
-                pause,
-            };
-            all.insert(release.path.clone(), failed);
-        }
+        let Err(ReleaseError::Build { reason, .. }) = result else {
+            all.remove(&release.path);
+            return;
+        };
+        let pause = took.saturating_mul(PAUSE);
+        let failed = Failed {
+            release: release.clone(),
+            reason: reason.clone(),
+            again: Instant::now() + pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
+        };
+        all.insert(release.path.clone(), failed);
     }
 }
 
@@ -167,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failed_build_is_tried_again_later_and_later_or_when_it_changes() {
+    async fn a_failed_build_rests_by_its_length_or_until_it_changes() {
         let failures = Failures::default();
         let release = self::release(r#"{"commands": [["false"]]}"#);
         let failed = || {
@@ -176,21 +182,19 @@ mod tests {
                 reason: "ended with exit code 1".to_owned(),
             })
         };
-        let mut pause = FIRST_PAUSE;
-        for _ in 0..8 {
-            failures.note(&release, &failed());
+        for (took, pause) in [(0, 30), (60, 600), (7200, 3600)] {
+            failures.note(&release, &failed(), Duration::from_secs(took));
+            let pause = Duration::from_secs(pause);
             tokio::time::advance(pause - Duration::from_millis(1)).await;
             let error = failures.recent(&release).unwrap();
             assert_eq!(error.to_string(), failed().unwrap_err().to_string());
             tokio::time::advance(Duration::from_millis(1)).await;
             assert!(failures.recent(&release).is_none());
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        assert_eq!(pause, LONGEST_PAUSE);
-        failures.note(&release, &failed());
+        failures.note(&release, &failed(), Duration::ZERO);
         let other = self::release(r#"{"commands": [["true"]]}"#);
         assert!(failures.recent(&other).is_none());
-        failures.note(&release, &Ok(()));
+        failures.note(&release, &Ok(()), Duration::ZERO);
         assert!(failures.recent(&release).is_none());
     }
 }

@@ -144,8 +144,9 @@ impl Releases {
             if let Some(error) = inner.failures.recent(&release) {
                 return Err(error);
             }
+            let begun = tokio::time::Instant::now();
             let result = make::make(&inner.workers, &release, inner.limits).await;
-            inner.failures.note(&release, &result);
+            inner.failures.note(&release, &result, begun.elapsed());
             result
         });
         work.await
