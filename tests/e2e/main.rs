@@ -5,6 +5,7 @@
 //! the law that it holds.
 
 mod absence;
+mod alerts;
 mod cbctl;
 mod crash;
 mod example;
@@ -17,6 +18,7 @@ mod odd;
 mod ownership;
 mod ports;
 mod releases;
+mod requests;
 mod secrets;
 mod smoke;
 mod truth;

@@ -240,7 +240,7 @@ fn a_backup_of_another_version_is_restored_only_with_the_word_for_it() {
 fn the_only_good_backup_and_one_in_use_stay() {
     let (good, other) = (backup("good", "v1", true), backup("other", "v1", false));
     let delete = |record: &Record, backups: &[&Backup], id: &str, force| {
-        let backups: Vec<Backup> = backups.iter().map(|b| Backup::clone(b)).collect();
+        let backups: Vec<Backup> = backups.iter().copied().cloned().collect();
         super::delete(record, &backups, &id.parse().unwrap(), force).map_err(|p| p.kind)
     };
     let free = record("v1");
