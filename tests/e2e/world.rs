@@ -84,7 +84,8 @@ impl World {
             host: TestHost::boot(more(options))?,
         };
         world.host.sh(
-            "install -m 755 /opt/cb/bin/cb-operator /opt/cb/bin/cbctl /usr/local/bin/\n\
+            "install -m 755 /opt/cb/bin/cb-operator /opt/cb/bin/cbctl /opt/cb/bin/cb-duckdb /usr/local/bin/\n\
+             install -m 644 /opt/cb/bin/libduckdb.so /usr/local/lib/\n\
              install -m 644 /opt/cb/manifests/systemd/cb-operator.service /etc/systemd/system/\n\
              install -d /etc/cb/manifests\n\
              for v in v1 v2; do install -D -m 755 /opt/cb/bin/tinyapp /srv/tiny/$v/bin/tinyapp; echo $v >/srv/tiny/$v/VERSION; done\n\
