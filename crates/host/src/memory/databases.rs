@@ -497,3 +497,6 @@ fn created(id: &BackupId) -> String {
         |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     )
 }
+
+#[cfg(test)]
+mod tests;
