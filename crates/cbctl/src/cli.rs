@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::client::Client;
 use crate::commands::{
-    alerts, apply, backup, completion, delete, describe, diff, events, get, restore, upgrade,
+    alerts, apply, backup, completion, delete, describe, diff, drift, events, get, restore, upgrade,
     validate, version,
 };
 use crate::error::CommandError;
@@ -16,8 +16,8 @@ use crate::output::{Format, Ui};
 
 /// Controls the tenants of this host through the operator.
 ///
-/// Exit codes: 0 done; 1 the operation failed, or `diff` found differences;
-/// 2 the command line is wrong, or `diff` failed.
+/// Exit codes: 0 done; 1 the operation failed, or `diff` or `drift` found differences;
+/// 2 the command line is wrong, or `diff` or `drift` failed.
 #[derive(Debug, Parser)]
 #[command(name = "cbctl", version, max_term_width = 100)]
 struct Arguments {
@@ -62,6 +62,8 @@ enum Command {
     Delete(delete::Args),
     /// Show what would change, or what differs on the host now
     Diff(diff::Args),
+    /// Show what somebody changed on the host
+    Drift(drift::Args),
     /// Show what happened
     Events(events::Args),
     /// Show what needs a person now, or try the alert sinks out
@@ -98,7 +100,7 @@ pub(crate) fn main() -> ExitCode {
         ui: Ui::new(arguments.now.unwrap_or_else(Timestamp::now)),
         output: arguments.output,
     };
-    let is_diff = matches!(arguments.command, Command::Diff(_));
+    let is_diff = matches!(arguments.command, Command::Diff(_) | Command::Drift(_));
     let done = run(&arguments.command, &context);
     let done = done.and_then(|code| context.ui.finish().map(|()| code));
     let code = done.unwrap_or_else(|error| {
@@ -121,6 +123,7 @@ fn run(command: &Command, context: &Context) -> Done {
             Command::Apply(args) => apply::run(args, context).await,
             Command::Delete(args) => delete::run(args, context).await,
             Command::Diff(args) => diff::run(args, context).await,
+            Command::Drift(args) => drift::run(args, context).await,
             Command::Events(args) => events::run(args, context).await,
             Command::Alerts(args) => alerts::run(args, context).await,
             Command::Upgrade(args) => upgrade::run(args, context).await,

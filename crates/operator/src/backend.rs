@@ -5,6 +5,7 @@
 //! before it is, and then takes the way of every other manifest.
 
 mod diff;
+mod drift;
 mod manifest;
 mod operations;
 mod plan;
@@ -31,6 +32,7 @@ use crate::controller::Reason;
 use crate::daemon::Daemon;
 use crate::metrics::Metrics;
 use crate::recorder::Recorder;
+use crate::rollouts::Rollouts;
 use crate::state::{ApplicationRecord, PublishedTenant, State};
 use target::{Target, find};
 
@@ -53,6 +55,10 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
 
     fn recorder(&self) -> &Recorder {
         &self.engine.recorder
+    }
+
+    fn rollouts(&self) -> &Rollouts {
+        &self.rollouts
     }
 
     fn alerts(&self) -> Option<&Alerts> {

@@ -5,14 +5,21 @@
 //! made up for by the resync.
 
 use std::path::Path;
+use std::time::Duration;
 
 use cb_core::api::HostSpec;
+use cb_core::layout::Layout;
+use cb_core::observed::DROP_IN_FOLDERS;
 use cb_core::types::TenantName;
 use cb_host::HostEvent;
+use notify::event::CreateKind;
 use notify::{EventKind, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
 use crate::state::State;
+
+/// When a new folder is looked into once more.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Watches the folders of managed files. Events stop when the watch is dropped.
 ///
@@ -22,6 +29,7 @@ pub fn watch(
     host: &HostSpec,
     events: mpsc::UnboundedSender<HostEvent>,
 ) -> notify::Result<notify::RecommendedWatcher> {
+    let runtime = tokio::runtime::Handle::current();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let Ok(event) = event else {
             // The receiver is gone only when the operator stops.
@@ -34,7 +42,16 @@ pub fn watch(
         if matches!(event.kind, EventKind::Access(_)) {
             return;
         }
+        let new_folder = event.kind == EventKind::Create(CreateKind::Folder);
         for path in event.paths {
+            if new_folder {
+                // What came into it before it was watched had no event.
+                let (events, path) = (events.clone(), path.clone());
+                runtime.spawn(async move {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    let _ = events.send(HostEvent::Path(path));
+                });
+            }
             let hidden = |name: &std::ffi::OsStr| {
                 name.as_encoded_bytes().starts_with(b".") && name != ".env"
             };
@@ -45,8 +62,11 @@ pub fn watch(
     })?;
     let paths = &host.paths;
     let nginx = Path::new(host.nginx.config.as_str());
-    for (folder, mode) in [
-        (Path::new(paths.units.as_str()), RecursiveMode::NonRecursive),
+    let tenants = Layout::new(host).tenants();
+    // Drop-ins and links that enable units are in folders below.
+    let units = unit_folders(host).map(|folder| (folder, RecursiveMode::Recursive));
+    for (folder, mode) in units.into_iter().chain([
+        (tenants.as_path(), RecursiveMode::NonRecursive),
         (
             Path::new(host.nginx.sites.as_str()),
             RecursiveMode::NonRecursive,
@@ -57,7 +77,7 @@ pub fn watch(
             RecursiveMode::NonRecursive,
         ),
         (Path::new(paths.env.as_str()), RecursiveMode::Recursive),
-    ] {
+    ]) {
         // The others are still worth their events.
         if let Err(error) = watcher.watch(folder, mode) {
             let folder = folder.display();
@@ -65,6 +85,13 @@ pub fn watch(
         }
     }
     Ok(watcher)
+}
+
+/// The folders that systemd reads units or drop-ins of tenants from. The one of
+/// the distribution is left to the resync.
+fn unit_folders(host: &HostSpec) -> [&Path; 4] {
+    let [control, runtime_control, runtime, _] = DROP_IN_FOLDERS;
+    [host.paths.units.as_str(), control, runtime_control, runtime].map(Path::new)
 }
 
 /// Whether a file is part of nginx's configuration and no tenant's site: a
@@ -113,11 +140,26 @@ fn of_path(path: &Path, host: &HostSpec, state: &State) -> Vec<TenantName> {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
         return Vec::new();
     };
+    let known = |tenant: &str| {
+        state.with_records(|r| r.get_key_value(tenant).map(|(name, _)| name.clone()))
+    };
     let in_folder = |folder: &str| path.parent() == Some(Path::new(folder));
-    if in_folder(paths.units.as_str()) {
-        return of_unit(name, state);
+    if let Some(below) = unit_folders(host)
+        .iter()
+        .find_map(|folder| path.strip_prefix(folder).ok())
+    {
+        // A unit, a link in `*.wants`, a folder of drop-ins or a file in one.
+        let first = below.iter().next().and_then(|part| part.to_str());
+        let overridden = first.and_then(|first| first.strip_suffix(".d"));
+        let unit = overridden.unwrap_or(name);
+        return match unit.strip_suffix("-.service") {
+            Some(tenant) => known(tenant).into_iter().collect(),
+            None => of_unit(unit, state),
+        };
     }
-    let tenant = if in_folder(host.nginx.sites.as_str()) || in_folder(paths.sysusers.as_str()) {
+    let tenant = if path.parent() == Some(Layout::new(host).tenants().as_path()) {
+        Some(name)
+    } else if in_folder(host.nginx.sites.as_str()) || in_folder(paths.sysusers.as_str()) {
         name.strip_prefix("cb-")
             .and_then(|name| name.strip_suffix(".conf"))
     } else {
@@ -125,9 +167,6 @@ fn of_path(path: &Path, host: &HostSpec, state: &State) -> Vec<TenantName> {
         below
             .and_then(|below| below.iter().next())
             .and_then(|first| first.to_str())
-    };
-    let known = |tenant: &str| {
-        state.with_records(|r| r.get_key_value(tenant).map(|(name, _)| name.clone()))
     };
     tenant.and_then(known).into_iter().collect()
 }

@@ -1,6 +1,7 @@
 //! The requests of the API by name, and what they answer.
 
 use cb_core::api::{API_VERSION, Kind};
+use cb_core::drift::DriftStatus;
 use hyper::Method;
 use hyper::body::Bytes;
 use serde::de::DeserializeOwned;
@@ -57,6 +58,18 @@ pub(crate) struct TenantPlan {
     pub(crate) steps: Vec<PlanStep>,
     pub(crate) blocked: Vec<PlanBlocked>,
     pub(crate) hold: Option<String>,
+    pub(crate) drift: Vec<PlanDrift>,
+}
+
+/// A difference on the host.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PlanDrift {
+    /// What differs, as in the tenant's status.
+    #[serde(flatten)]
+    pub(crate) drift: DriftStatus,
+    /// A unified diff of a changed file.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) diff: String,
 }
 
 /// One thing that would be done.

@@ -90,7 +90,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Done {
 }
 
 /// A tenant's name; `tenant/ky04` is one too.
-fn name(word: &str) -> Result<String, CommandError> {
+pub(super) fn name(word: &str) -> Result<String, CommandError> {
     match word.split_once('/') {
         None => Ok(word.to_owned()),
         Some((kind, name)) if !name.contains('/') && Kind::find(kind) == Some(Kind::Tenant) => {
@@ -140,12 +140,15 @@ fn tenant(plan: &TenantPlan, ui: &Ui) -> String {
         Some("Detect") => {
             out.push_str("  held: driftPolicy is Detect; this is reported and not put right\n");
         }
+        Some("Fought") => {
+            out.push_str("  held: this is undone again and again, so the next time waits\n");
+        }
         Some(other) => out.push_str(&format!("  held: {}\n", one_line(other))),
     }
     out
 }
 
-fn title(name: &str, what: &str, ui: &Ui) -> String {
+pub(super) fn title(name: &str, what: &str, ui: &Ui) -> String {
     format!(
         "{}\n",
         ui.paint(Colour::Bold, &format!("{} {what}", one_line(name)))
@@ -153,7 +156,7 @@ fn title(name: &str, what: &str, ui: &Ui) -> String {
 }
 
 /// A unified diff with its lines in colours.
-fn coloured(diff: &str, ui: &Ui) -> String {
+pub(super) fn coloured(diff: &str, ui: &Ui) -> String {
     let mut out = String::new();
     for line in clean(diff).lines() {
         let line = match line.as_bytes() {

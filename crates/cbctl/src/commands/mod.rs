@@ -7,6 +7,7 @@ pub(crate) mod completion;
 pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod diff;
+pub(crate) mod drift;
 pub(crate) mod events;
 mod follow;
 pub(crate) mod get;

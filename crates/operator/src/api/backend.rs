@@ -12,12 +12,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cb_core::api::Kind;
+use cb_core::drift::DriftStatus;
 use serde::{Deserialize, Serialize};
 
 use super::operations::Operations;
 use crate::alerts::Alerts;
 use crate::metrics::Metrics;
 use crate::recorder::Recorder;
+use crate::rollouts::Rollouts;
 use crate::state::State;
 
 /// The daemon, as the API sees it.
@@ -31,6 +33,8 @@ pub trait Backend: Operations {
     fn metrics(&self) -> &Arc<Metrics>;
     /// The events that are shown.
     fn recorder(&self) -> &Recorder;
+    /// The fleet upgrades.
+    fn rollouts(&self) -> &Rollouts;
     /// The alert sinks; none while the operator starts.
     fn alerts(&self) -> Option<&Alerts>;
     /// Whether manifests are being kept; if not, why.
@@ -207,8 +211,22 @@ pub struct TenantPlan {
     pub steps: Vec<PlanStep>,
     /// What would have to be done but must not be.
     pub blocked: Vec<PlanBlocked>,
-    /// Why nothing is done, if so: `Suspended` or `Detect`.
+    /// Why nothing is done, if so: `Suspended`, `Detect` or `Fought`.
     pub hold: Option<String>,
+    /// How the host differs from what was applied, although nobody asked for
+    /// it.
+    pub drift: Vec<PlanDrift>,
+}
+
+/// A difference on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanDrift {
+    /// What differs, as in the tenant's status.
+    #[serde(flatten)]
+    pub drift: DriftStatus,
+    /// A unified diff of a changed file; empty for everything else.
+    pub diff: String,
 }
 
 /// What becomes of an object.

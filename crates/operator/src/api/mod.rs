@@ -22,6 +22,7 @@ pub mod object;
 mod operations;
 mod problem;
 mod request;
+mod rollouts;
 mod routes;
 mod selector;
 mod server;

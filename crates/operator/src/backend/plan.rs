@@ -12,7 +12,7 @@ use cb_core::status::Problem;
 use cb_core::types::{ObjectName, TenantName};
 use futures::StreamExt as _;
 
-use super::{diff, target};
+use super::{diff, drift, target};
 use crate::api::{
     PlanBlocked, PlanChange, PlanError, PlanRequest, PlanResponse, PlanStep, Refusal, TenantPlan,
 };
@@ -223,7 +223,12 @@ async fn one<H: cb_host::Host + 'static>(daemon: &Daemon<H>, subject: Subject) -
         Ok(plan) => (plan, None),
         Err(problem) => (Plan::default(), Some(problem)),
     };
-    rendered(after.name(), change, spec_diff, &plan, problem)
+    let status = daemon.engine.state.status(after.name());
+    let drift = drift::found(&plan, status.as_deref()).await;
+    TenantPlan {
+        drift,
+        ..rendered(after.name(), change, spec_diff, &plan, problem)
+    }
 }
 
 fn rendered(
@@ -256,7 +261,8 @@ fn rendered(
         spec_diff,
         steps: steps.collect(),
         blocked: blocked.chain(problem).collect(),
-        hold: plan.hold.map(|hold| format!("{hold:?}")),
+        hold: plan.hold.map(|hold| hold.as_str().to_owned()),
+        drift: Vec::new(),
     }
 }
 

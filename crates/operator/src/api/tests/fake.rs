@@ -16,6 +16,7 @@ use crate::api::{
 };
 use crate::metrics::Metrics;
 use crate::recorder::Recorder;
+use crate::rollouts::{RolloutFolder, Rollouts};
 use crate::state::{ApplicationRecord, RecordStore, SaveError, State};
 
 pub(super) const KY04: &str = "\
@@ -96,6 +97,8 @@ pub(super) struct Fake {
     metrics: Arc<Metrics>,
     pub(super) recorder: Recorder,
     alerts: Alerts,
+    pub(super) rollouts: Arc<Rollouts>,
+    pub(super) folder: tempfile::TempDir,
     /// The writes that were asked for.
     pub(super) puts: Mutex<Vec<Put>>,
     pub(super) deletes: Mutex<Vec<(Kind, String, bool)>>,
@@ -129,6 +132,7 @@ impl Fake {
             created: Some("2026-01-01T00:00:00Z".into()),
         };
         let state = State::new(Arc::new(Memory), [record, leaving], [application]);
+        let folder = tempfile::tempdir().unwrap();
         for name in ["ky04", "oh01"] {
             state.set_status(&name.parse().unwrap(), status());
         }
@@ -138,6 +142,8 @@ impl Fake {
             metrics: Metrics::new(),
             recorder: Recorder::new("web1", Vec::new()),
             alerts: Alerts::none("web1"),
+            rollouts: Rollouts::new(RolloutFolder::new(folder.path().to_owned()), Vec::new()),
+            folder,
             puts: Mutex::default(),
             deletes: Mutex::default(),
             plans: Mutex::default(),
@@ -193,6 +199,10 @@ impl Backend for Fake {
 
     fn recorder(&self) -> &Recorder {
         &self.recorder
+    }
+
+    fn rollouts(&self) -> &Rollouts {
+        &self.rollouts
     }
 
     fn alerts(&self) -> Option<&Alerts> {
@@ -255,6 +265,7 @@ impl Backend for Fake {
             steps: Vec::new(),
             blocked: Vec::new(),
             hold: None,
+            drift: Vec::new(),
         };
         Ok(PlanResponse {
             plans: vec![plan],

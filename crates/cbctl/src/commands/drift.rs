@@ -1,0 +1,87 @@
+//! `cbctl drift`: what somebody changed on the host, by tenant.
+//!
+//! Exit code 0 says that there is none, 1 that there is some, 2 that it failed:
+//! the same as those of `cbctl diff`, which shows what would be done.
+
+use cb_core::api::Kind;
+use serde_json::json;
+
+use super::diff::{coloured, name, title};
+use crate::cli::{Context, Done};
+use crate::client::api::{PlanRequest, TenantPlan};
+use crate::object::full_name;
+use crate::output::{Format, Ui, document, one_line};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 no drift, 1 drift, 2 it failed.
+
+Examples:
+  cbctl drift
+  cbctl drift ky04
+  cbctl drift -o json")]
+pub(crate) struct Args {
+    /// Only these tenants
+    #[arg(value_name = "TENANT")]
+    tenants: Vec<String>,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: &Args, context: &Context) -> Done {
+    Format::among(context.output, &[Format::Yaml, Format::Json])?;
+    let names = args.tenants.iter().map(|word| name(word));
+    let names = names.collect::<Result<Vec<_>, _>>()?;
+    let request = PlanRequest {
+        manifests: Vec::new(),
+        tenants: (!names.is_empty()).then_some(names),
+    };
+    let response = context.client.plan(&request).await?;
+    let drifted: Vec<&TenantPlan> = response
+        .plans
+        .iter()
+        .filter(|plan| !plan.drift.is_empty())
+        .collect();
+    match context.output {
+        Some(format) => {
+            let tenants = drifted
+                .iter()
+                .map(|plan| json!({"tenant": plan.tenant, "hold": plan.hold, "drift": plan.drift}));
+            let all = json!({ "tenants": tenants.collect::<Vec<_>>() });
+            context.ui.print(&document(&all, format)?);
+        }
+        None => {
+            let blocks = drifted.iter().map(|plan| tenant(plan, &context.ui));
+            context.ui.print(&blocks.collect::<Vec<_>>().join("\n"));
+        }
+    }
+    Ok(u8::from(!drifted.is_empty()))
+}
+
+/// A tenant's differences for a person.
+fn tenant(plan: &TenantPlan, ui: &Ui) -> String {
+    let mut out = title(&full_name(Kind::Tenant, &plan.tenant), "has drifted", ui);
+    for found in &plan.drift {
+        let drift = &found.drift;
+        let line = format!("{} {}: {}", drift.kind, drift.what, drift.detail);
+        out.push_str(&format!("  {}\n", one_line(&line)));
+        let since = format!("since {}", drift.since);
+        let by = drift
+            .by
+            .as_ref()
+            .map(|by| format!(", by {by} (process {})", by.pid));
+        let line = format!("{since}{}", by.unwrap_or_default());
+        out.push_str(&format!("    {}\n", one_line(&line)));
+        for line in coloured(&found.diff, ui).lines() {
+            out.push_str(&format!("    {line}\n"));
+        }
+    }
+    match plan.hold.as_deref() {
+        Some("Suspended") => out.push_str("  spec.suspend is set: it is left as it is\n"),
+        Some("Detect") => out.push_str("  driftPolicy is Detect: it is left as it is\n"),
+        Some("Fought") => {
+            out.push_str("  it is undone again and again: the next correction waits\n");
+        }
+        _ => {}
+    }
+    out
+}
