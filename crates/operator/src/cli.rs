@@ -31,6 +31,7 @@ use crate::offsite::Offsite;
 use crate::recorder::{EventFolder, Loaded, Recorder};
 use crate::records::RecordFolder;
 use crate::release_gc::ReleaseGc;
+use crate::rollouts::{RolloutFolder, Rollouts};
 use crate::state::State;
 use crate::status_file::StatusFiles;
 use crate::tenant::{Drifts, Engine, Readiness, Slots};
@@ -108,6 +109,14 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         tracing::warn!("events are broken and were set aside as .broken: {broken}");
     }
     let recorder = Recorder::new(spec.metadata.name.as_str(), kept.series);
+    let folder_of_rollouts = RolloutFolder::new(layout.rollouts());
+    let rollouts = folder_of_rollouts
+        .load()
+        .context("cannot read the rollouts")?;
+    for broken in &rollouts.broken {
+        tracing::error!("a rollout is broken and was set aside as .broken: {broken}");
+    }
+    let rollouts = Rollouts::new(folder_of_rollouts, rollouts.rollouts);
     let recovered = recover::units(Path::new(paths.units.as_str()))
         .with_context(|| format!("cannot read the units in {}", paths.units))?;
     let ledger = Arc::new(state.with_records(|records| Ledger::new(records, recovered.ports)));
@@ -174,7 +183,15 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         turns,
         resync,
     };
-    let daemon = Daemon::start(engine, catalog, folder, manifests, sources, (&tasks, &stop));
+    let daemon = Daemon::start(
+        engine,
+        catalog,
+        folder,
+        manifests,
+        sources,
+        Arc::clone(&rollouts),
+        (&tasks, &stop),
+    );
     // What was interrupted goes on.
     daemon.controller.add_all(
         daemon.engine.state.names(),
@@ -193,6 +210,12 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let _ = daemon
         .alerts
         .set(alerts.context("cannot start the alerts")?);
+    let (backend, until) = (Arc::clone(&daemon) as Arc<dyn api::Backend>, stop.clone());
+    tasks.spawn(async move {
+        until
+            .run_until_cancelled(rollouts.run(backend, resync))
+            .await
+    });
     let releases = ReleaseGc {
         host: Arc::clone(&host),
         spec: Arc::clone(&spec),

@@ -23,6 +23,7 @@ use crate::catalog::{Catalog, Taken};
 use crate::controller::{Ended, Reason, Tenants};
 use crate::events;
 use crate::metrics::collect;
+use crate::rollouts::Rollouts;
 use crate::state::PublishedTenant;
 use crate::tenant::Engine;
 
@@ -52,6 +53,8 @@ pub struct Daemon<H> {
     /// Tells people of tenants that need them; set once the manifests were
     /// read, so that nothing counts as gone before.
     pub alerts: OnceLock<Alerts>,
+    /// The fleet upgrades.
+    pub rollouts: Arc<Rollouts>,
     /// One write of a manifest at a time.
     pub writing: tokio::sync::Mutex<()>,
     ready: AtomicBool,
@@ -79,6 +82,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         folder: FolderHandle,
         manifests: PathBuf,
         sources: Sources,
+        rollouts: Arc<Rollouts>,
         (tasks, stop): (&TaskTracker, &CancellationToken),
     ) -> Arc<Self> {
         let (ended, _) = broadcast::channel(1024);
@@ -104,6 +108,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             folder,
             manifests,
             alerts: OnceLock::new(),
+            rollouts,
             writing: tokio::sync::Mutex::new(()),
             ready: AtomicBool::new(false),
             started: Instant::now(),

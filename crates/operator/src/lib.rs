@@ -35,6 +35,7 @@ pub mod recorder;
 pub mod records;
 pub mod recover;
 pub mod release_gc;
+pub mod rollouts;
 pub mod state;
 pub mod status_file;
 pub mod tenant;

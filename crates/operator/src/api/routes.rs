@@ -28,7 +28,7 @@ use super::problem::{Problem, ProblemKind};
 use super::request::{self, Format, MAX_PLAN_BODY, Options};
 use super::selector::Selector;
 use super::status::Failure;
-use super::{backups, discovery, events, health, metrics, object, upgrade, watch};
+use super::{backups, discovery, events, health, metrics, object, rollouts, upgrade, watch};
 
 /// How many watches there may be; the other connections are for the rest.
 const MAX_WATCHES: usize = 32;
@@ -38,7 +38,7 @@ const WATCH_TIME: u64 = 1800;
 const MAX_WATCH_TIME: u64 = 3600;
 
 /// What is said of a request that a fault of the operator ended.
-const FAILED: &str = "the operator failed on this request; its log says more";
+pub(super) const FAILED: &str = "the operator failed on this request; its log says more";
 
 /// What the handlers share.
 pub(super) struct Api {
@@ -225,6 +225,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/operator/v1/tenants/{name}/reconcile", post(reconcile))
         .merge(operations())
         .merge(events::routes())
+        .merge(rollouts::routes())
         .route_layer(middleware::from_fn(negotiate));
     Router::new()
         .route("/livez", get(health::alive))
