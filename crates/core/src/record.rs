@@ -62,6 +62,10 @@ pub struct Record {
     /// When a backup was last made or tried (RFC 3339, UTC).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backed_up: Option<String>,
+    /// When the newest backup was made (RFC 3339, UTC); one that is deleted by
+    /// hand still counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_backup: Option<String>,
     /// The database's schema version, as it was last read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_version: Option<i64>,
@@ -94,6 +98,7 @@ impl Record {
             failed: None,
             request: None,
             backed_up: None,
+            newest_backup: None,
             schema_version: None,
         }
     }
@@ -190,6 +195,7 @@ impl Record {
         self.history.drain(..surplus);
         if operation.backed_up {
             self.backed_up.clone_from(&operation.ended);
+            self.newest_backup.clone_from(&operation.ended);
         }
         match (next, operation.failure) {
             (Next::Succeeded, _) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use cb_core::api::{ConditionStatus, HostSpec};
+use cb_core::operation::{Kind, Phase};
 use cb_host::Counts;
 use cb_runtime::controller::Stats;
 
@@ -60,6 +61,7 @@ pub fn tenants(sheet: &mut Sheet<'_>, state: &State, host: &HostSpec) -> fmt::Re
     let mut conditions: BTreeMap<_, u64> = known.map(|condition| (condition, 0)).collect();
     let mut units: BTreeMap<&str, u64> = UNIT_STATES.map(|state| (state, 0)).into();
     let mut ready = Vec::new();
+    let mut drift: BTreeMap<String, u64> = BTreeMap::new();
     let mut removing = 0_u64;
     for (name, tenant) in &tenants {
         let tenant = &tenant.value;
@@ -72,6 +74,9 @@ pub fn tenants(sheet: &mut Sheet<'_>, state: &State, host: &HostSpec) -> fmt::Re
         for service in status.iter().flat_map(|status| &status.services) {
             let state = UNIT_STATES.iter().find(|s| **s == service.active_state);
             *units.entry(state.unwrap_or(&"other")).or_default() += 1;
+        }
+        for drifted in status.iter().flat_map(|status| &status.drift) {
+            *drift.entry(drifted.kind.clone()).or_default() += 1;
         }
         match status.and_then(|status| status.condition("Ready")) {
             Some(condition) if condition.status == ConditionStatus::Unknown => {}
@@ -109,7 +114,67 @@ pub fn tenants(sheet: &mut Sheet<'_>, state: &State, host: &HostSpec) -> fmt::Re
             .into_iter()
             .map(|(state, n)| ([state.to_owned()], n as f64)),
     )?;
-    ports(sheet, state, host)
+    sheet.gauges(
+        "cb_drift",
+        "Differences that nobody asked for and that are there now, by their kind",
+        ["kind"],
+        drift.into_iter().map(|(kind, n)| ([kind], n as f64)),
+    )?;
+    ports(sheet, state, host)?;
+    operations(sheet, state)?;
+    backups(sheet, state, host)
+}
+
+fn operations(sheet: &mut Sheet<'_>, state: &State) -> fmt::Result {
+    let kinds = [Kind::Upgrade, Kind::Backup, Kind::Restore];
+    let mut under_way: BTreeMap<&str, u64> = kinds.map(|kind| (kind.as_str(), 0)).into();
+    let mut halted = 0_u64;
+    state.with_records(|records| {
+        for record in records.values() {
+            match &record.operation {
+                Some(operation) if operation.phase == Phase::Halted => halted += 1,
+                Some(operation) => *under_way.entry(operation.kind.as_str()).or_default() += 1,
+                None => {}
+            }
+        }
+    });
+    let rows = under_way.into_iter();
+    sheet.gauges(
+        "cb_operations_under_way",
+        "Upgrades, backups and restores that are under way",
+        ["kind"],
+        rows.map(|(kind, n)| ([kind.to_owned()], n as f64)),
+    )?;
+    let help = "Upgrades, backups and restores that need a person to go on";
+    sheet.gauge("cb_operations_halted", help, halted as f64)
+}
+
+fn backups(sheet: &mut Sheet<'_>, state: &State, host: &HostSpec) -> fmt::Result {
+    let (mut newest, mut periods) = (Vec::new(), Vec::new());
+    state.with_records(|records| {
+        for (name, record) in records {
+            let made = record.newest_backup.as_ref();
+            if let Some(made) = made.and_then(|at| at.parse::<jiff::Timestamp>().ok()) {
+                newest.push(([name.to_string()], made.as_second() as f64));
+            }
+            let policy = &record.tenant.spec.database.backup;
+            if let Some(hours) = policy.or(&host.defaults.backup).every_hours {
+                periods.push(([name.to_string()], f64::from(hours) * 3600.0));
+            }
+        }
+    });
+    sheet.gauges(
+        "cb_backup_newest_timestamp_seconds",
+        "When a tenant's newest backup was made, in seconds since 1970",
+        ["tenant"],
+        newest,
+    )?;
+    sheet.gauges(
+        "cb_backup_period_seconds",
+        "How often a tenant is to be backed up, if its policy says so",
+        ["tenant"],
+        periods,
+    )
 }
 
 fn ports(sheet: &mut Sheet<'_>, state: &State, host: &HostSpec) -> fmt::Result {

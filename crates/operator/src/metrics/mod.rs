@@ -16,7 +16,7 @@
 //!
 //! Labels have values from closed lists, or the names of tenants and of their
 //! units: never messages, paths or what a client sends. So a host with N tenants
-//! of S services has at most some hundred series and N × (1 + S) more.
+//! of S services has at most some hundred series and N × (3 + S) more.
 
 pub mod collect;
 mod process;
@@ -27,6 +27,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cb_core::drift::DriftKind;
+use cb_core::operation::{Kind, Operation, Phase};
 use cb_core::record::Record;
 use cb_core::types::{ObjectName, TenantName};
 use cb_host::HostEvent;
@@ -53,6 +55,9 @@ pub struct Metrics {
     records: Family<ByResult, Counter>,
     status_files: Family<ByResult, Counter>,
     api_requests: Family<ByRequest, Counter>,
+    operations: Family<ByOperation, Counter>,
+    phase_seconds: Family<ByPhase, Histogram, fn() -> Histogram>,
+    drift_corrected: Family<ByKind, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -69,6 +74,22 @@ struct BySource {
 struct ByRequest {
     method: &'static str,
     code: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOperation {
+    kind: &'static str,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPhase {
+    phase: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByKind {
+    kind: &'static str,
 }
 
 const OK: ByResult = ByResult { result: "ok" };
@@ -88,7 +109,28 @@ impl Metrics {
             "How long passes over tenants took",
             &pass_seconds,
         );
+        // A tenth of a second for a stop, to half an hour for a migration.
+        let phase_seconds = Family::new_with_constructor(phase_histogram as fn() -> Histogram);
+        register(
+            &mut registry,
+            "cb_operation_phase_duration_seconds",
+            "How long phases of upgrades, backups and restores took, whatever came of them",
+            &phase_seconds,
+        );
         let metrics = Self {
+            operations: family(
+                &mut registry,
+                "cb_operations",
+                "Upgrades, backups and restores that ended, or need a person to go on",
+                operations(),
+            ),
+            phase_seconds,
+            drift_corrected: family(
+                &mut registry,
+                "cb_drift_corrected",
+                "Differences that nobody asked for and that were put right",
+                [],
+            ),
             passes: family(
                 &mut registry,
                 "cb_reconcile_passes",
@@ -186,6 +228,27 @@ impl Metrics {
         self.api_requests.get_or_create(&request).inc();
     }
 
+    /// An operation ended, or was halted.
+    pub fn operation_ended(&self, operation: &Operation) {
+        let kind = operation.kind.as_str();
+        let state = operation.state();
+        let labels = ByOperation { kind, state };
+        self.operations.get_or_create(&labels).inc();
+    }
+
+    /// A phase of an operation ended.
+    pub fn phase_ended(&self, phase: Phase, took: Duration) {
+        let phase = phase.as_str();
+        let seconds = self.phase_seconds.get_or_create(&ByPhase { phase });
+        seconds.observe(took.as_secs_f64());
+    }
+
+    /// A difference that nobody asked for was put right.
+    pub fn drift_corrected(&self, kind: DriftKind) {
+        let kind = kind.as_str();
+        self.drift_corrected.get_or_create(&ByKind { kind }).inc();
+    }
+
     /// Counts what goes through a store of records.
     #[must_use]
     pub fn counting_records<S: RecordStore>(self: &Arc<Self>, records: S) -> CountedRecords<S> {
@@ -198,6 +261,19 @@ impl Metrics {
 
 fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: &M) {
     registry.register(name, help, metric.clone());
+}
+
+fn phase_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.1, 4.0, 8))
+}
+
+fn operations() -> [ByOperation; 9] {
+    let kinds = [Kind::Upgrade, Kind::Backup, Kind::Restore];
+    let states = ["Succeeded", "Failed", "Halted"];
+    std::array::from_fn(|n| ByOperation {
+        kind: kinds[n / 3].as_str(),
+        state: states[n % 3],
+    })
 }
 
 /// A family of counters. Those with these labels are there from the start, at

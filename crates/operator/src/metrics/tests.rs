@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cb_core::api::{Condition, ConditionStatus, Host, ServiceStatus, Tenant, TenantStatus};
+use cb_core::drift::DriftStatus;
+use cb_core::operation::Phase as OperationPhase;
 use cb_core::record::Phase;
 use cb_host::{Tally, Tests};
 use serde_json::Value;
@@ -76,6 +78,16 @@ fn status(conditions: &[(&str, ConditionStatus)], states: &[&str]) -> TenantStat
     }
 }
 
+fn drift() -> DriftStatus {
+    DriftStatus {
+        kind: DriftKind::UnitMode.as_str().into(),
+        what: "/a/secret/path".into(),
+        detail: "differs".into(),
+        since: String::new(),
+        by: None,
+    }
+}
+
 fn host() -> Host {
     let text = "{apiVersion: campaignbrain.io/v1alpha1, kind: Host, metadata: {name: web1}}";
     serde_yaml::from_str(text).unwrap()
@@ -87,11 +99,16 @@ fn host() -> Host {
 fn operator() -> Arc<Metrics> {
     let mut leaving = record("d");
     leaving.phase = Phase::Deleting;
-    let records = [record("a"), record("b"), record("c"), leaving];
+    let mut backed_up = record("a");
+    backed_up.tenant.spec.database.backup.every_hours = Some(24);
+    backed_up.newest_backup = Some("2026-01-01T00:00:00Z".into());
+    let records = [backed_up, record("b"), record("c"), leaving];
     let state = State::new(Arc::new(Arc::new(Disk::default())), records, []);
     let (yes, no) = (ConditionStatus::True, ConditionStatus::False);
     let set = |name: &str, status| state.set_status(&name.parse().unwrap(), status);
-    set("a", status(&[("Ready", yes), ("Drifted", no)], &["active"]));
+    let mut drifted = status(&[("Ready", yes), ("Drifted", no)], &["active"]);
+    drifted.drift = vec![drift(), drift()];
+    set("a", drifted);
     set(
         "b",
         status(
@@ -102,6 +119,8 @@ fn operator() -> Arc<Metrics> {
     set("c", status(&[("Ready", ConditionStatus::Unknown)], &[]));
     let metrics = Metrics::new();
     metrics.api_request("GET", 200);
+    metrics.phase_ended(OperationPhase::Migrating, Duration::from_secs(2));
+    metrics.drift_corrected(DriftKind::ALL[0]);
     metrics.at_scrape(move |sheet| {
         collect::ready(sheet, true)?;
         collect::tenants(sheet, &state, &host().spec)?;
@@ -149,6 +168,12 @@ fn tenants_are_counted_by_what_their_statuses_say() {
         r#"cb_nginx_reloads_total{result="failed"} 1.0"#,
         r#"cb_nginx_tests_total{result="rejected"} 4.0"#,
         "cb_ports 4.0",
+        r#"cb_drift{kind="UnitMode"} 2.0"#,
+        r#"cb_operations_under_way{kind="Backup"} 0.0"#,
+        r#"cb_operations_total{kind="Upgrade",state="Failed"} 0"#,
+        r#"cb_operation_phase_duration_seconds_bucket{phase="Migrating",le="6.4"} 1"#,
+        r#"cb_backup_newest_timestamp_seconds{tenant="a"} 1767225600.0"#,
+        r#"cb_backup_period_seconds{tenant="a"} 86400.0"#,
         "cb_port_slots_used 4.0",
         // Rates begin at zero.
         r#"cb_reconcile_passes_total{result="backoff"} 0"#,

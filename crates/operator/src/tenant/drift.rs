@@ -164,6 +164,7 @@ impl<H: Host> Engine<H> {
             .collect();
         self.drifts.note(tenant, &corrected);
         for drift in corrected {
+            self.metrics.drift_corrected(drift.kind);
             tracing::info!(tenant = %tenant, kind = drift.kind.as_str(), "{tenant}: corrected {drift}");
             let event = Event::tenant(tenant, Reason::DriftCorrected, drift.to_string());
             self.recorder.record(event);

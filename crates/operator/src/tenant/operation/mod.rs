@@ -90,12 +90,14 @@ impl<H: Host> Engine<H> {
                 return Operated::Blocked(not_saved(error));
             }
             self.tell(&record, &operation).await;
+            let began = tokio::time::Instant::now();
             let came = match self.work(&record, &operation, cancel).await {
                 Ok(done) => Ok(done),
                 Err(Left::Failed(failure)) => Err(failure),
                 Err(Left::Blocked(problem)) => return Operated::Blocked(problem),
                 Err(Left::Interrupted) => return Operated::Interrupted,
             };
+            self.metrics.phase_ended(operation.phase, began.elapsed());
             if let Err(problem) = self.go_on(name, came).await {
                 return Operated::Blocked(problem);
             }
@@ -199,6 +201,7 @@ impl<H: Host> Engine<H> {
             }
         }
         if next != Next::Work {
+            self.metrics.operation_ended(operation);
             self.slots.release(name);
         }
     }
