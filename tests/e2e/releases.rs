@@ -76,6 +76,35 @@ fn a_tag_is_built_once_for_all_who_need_it() -> Result<()> {
     Ok(())
 }
 
+/// Law 5: a build that goes on while the operator is killed is ended and begun
+/// anew, and nothing of it is left.
+#[test]
+fn a_build_is_begun_anew_after_the_operator_was_killed() -> Result<()> {
+    let world = World::installed("killedbuild")?;
+    world.host.sh(
+        "mkdir -p /srv/git/tiny; cd /srv/git/tiny; git init -q -b main\n\
+         git config user.email dev@example.org; git config user.name dev\n\
+         cp /opt/cb/bin/tinyapp .; echo v1 >VERSION; git add .; git commit -qm one; git tag v1",
+    )?;
+    let build = "[[sh, -c, 'echo begun; test -e /srv/go || sleep 1000'], [mkdir, bin], [mv, tinyapp, bin/]]";
+    world.put("tiny.yaml", &application(build))?;
+    world.start()?;
+    world.put_tiny("ky04", "")?;
+    world.waits("the build is under way", || {
+        Ok(!world.host.sh("pgrep -u cb_build sleep || true")?.is_empty())
+    })?;
+    world.host.sh(
+        "systemctl kill --kill-whom=main -s KILL cb-operator; systemctl stop cb-operator\n\
+         touch /srv/go; pgrep -u cb_build sleep",
+    )?;
+    world.start()?;
+    world.wait_ready("ky04")?;
+    assert_eq!(world.page("ky04")?, "ky04 v1 on /\n");
+    world.host.sh("! pgrep -u cb_build")?;
+    assert_eq!(world.host.sh("ls -A /var/lib/cb/releases/tiny")?, "v1\n");
+    Ok(())
+}
+
 /// A Host that keeps one unused release and removes tenants at once.
 const HOST: &str = "\
 apiVersion: campaignbrain.io/v1alpha1
