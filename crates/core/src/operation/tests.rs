@@ -204,6 +204,7 @@ fn a_failed_upgrade_is_remembered_until_the_spec_changes_or_a_person_says_so() {
     let next = operation.fail(failure(Phase::Preparing, "NoSpace"), NOW);
     record.end(next);
     assert!(record.has_failed() && due_of(&record).is_none());
+    assert_eq!(record.newest_backup, None);
     // What was deployed is kept, by the newest policies.
     assert_eq!(record.effective().unwrap().spec.version.as_str(), "v1");
     let mut other = record.clone();

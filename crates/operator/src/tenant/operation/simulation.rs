@@ -261,6 +261,14 @@ async fn a_backup_leaves_everything_as_it_is() {
         ("Backup", "Succeeded")
     );
     assert!(record.request.is_none() && record.backed_up.is_some());
+    assert_eq!(record.newest_backup, last.ended);
+    let told = bench.engine.metrics.text();
+    for line in [
+        r#"cb_operations_total{kind="Backup",state="Succeeded"} 1"#,
+        r#"cb_operation_phase_duration_seconds_count{phase="BackingUp"} 1"#,
+    ] {
+        assert!(told.contains(line), "no {line} in\n{told}");
+    }
     let file = PathBuf::from("/var/lib/cb/backups/ky04").join(last.backup.as_ref().unwrap());
     let copy = bench
         .engine
