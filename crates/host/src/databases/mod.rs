@@ -19,13 +19,16 @@ mod space;
 mod stage;
 mod store;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cb_core::database::{
     Database, Job, JobError, JobFailure, Migrate, MigrateWith, Progress, Report,
 };
 use cb_core::observed::User;
+use cb_core::types::TenantName;
 
 use crate::systemd::{Systemd, Transient};
 pub(crate) use store::{delete, list};
@@ -42,6 +45,8 @@ const HELPER: &str = "CB_DUCKDB";
 pub(crate) struct Databases {
     systemd: Systemd,
     helper: PathBuf,
+    /// One job at a time for a tenant: a job ends what runs of an earlier one.
+    turns: Mutex<BTreeMap<TenantName, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// A tenant's database on this machine, and how to work on it now.
@@ -65,10 +70,16 @@ impl Databases {
         Self {
             systemd,
             helper: helper.unwrap_or_else(|| PathBuf::from("/usr/bin/cb-duckdb")),
+            turns: Mutex::default(),
         }
     }
 
-    /// Does a job. `folder` is the tenant's folder of databases; without a user
+    fn turn(&self, tenant: &TenantName) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(tenant.clone()).or_default())
+    }
+
+    /// Does a job, after the one that another asked for. `folder` is the tenant's folder of databases; without a user
     /// there is no database that could be worked on.
     pub(crate) async fn run(
         &self,
@@ -87,6 +98,8 @@ impl Databases {
             user,
             progress,
         };
+        let turn = self.turn(&database.tenant);
+        let _turn = turn.lock().await;
         // Before anything that it may be writing is touched.
         work.systemd.end(&work.unit()).await?;
         stage::clear(&database.backups)?;
@@ -151,7 +164,9 @@ impl Work<'_> {
         if let Some(table) = &self.database.table {
             let call = self.call("schema-version").file();
             let document = call.arg("--table").arg(table.as_str()).run().await?;
-            return Ok(document["schemaVersion"].as_i64());
+            // A database without the table was never migrated by files.
+            let recorded = document["recorded"].as_bool() == Some(true);
+            return Ok(document["schemaVersion"].as_i64().filter(|_| recorded));
         }
         match &self.database.version_command {
             Some((release, command)) => self.version_by(release, command).await.map(Some),

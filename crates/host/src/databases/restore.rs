@@ -69,6 +69,10 @@ impl Work<'_> {
         let call = self.call("restore").path(&from).file().read_only(&folder);
         let call = call.arg("--sha256").arg(database.sha256);
         let call = call.arg("--discard-equal").arg("--aside").path(aside);
+        let call = match &backup.digest {
+            Some(digest) => call.arg("--digest").arg(digest),
+            None => call,
+        };
         let result = call.writes(aside).run().await;
         // Also after a failure: what was kept until then is the tenant's data.
         self.close_folder(aside).await?;

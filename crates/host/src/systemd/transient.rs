@@ -419,7 +419,12 @@ impl Drop for EndOnDrop<'_> {
         let systemd = self.systemd.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = systemd.end(&name).await {
+                // It may be so new that the cache does not know it.
+                let ended = match systemd.relist().await {
+                    Ok(()) => systemd.end(&name).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = ended {
                     tracing::debug!(unit = name, %error, "a dropped job is not ended yet");
                 }
             });

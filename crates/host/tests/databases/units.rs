@@ -104,6 +104,8 @@ fn a_unit_that_was_left_running_is_ended_first() {
                 outcome = systemd.run(&slow) => panic!("{outcome:?}"),
                 () = begun.notified() => {}
             }
+            // From here on the cache knows it.
+            systemd.relist().await.unwrap();
             let gone = async {
                 while systemd.unit(UNIT).is_some() {
                     let _ = events.recv().await;
