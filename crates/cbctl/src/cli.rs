@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use crate::client::Client;
 use crate::commands::{
-    alerts, apply, backup, completion, delete, describe, diff, drift, events, get, restore, upgrade,
-    validate, version,
+    alerts, apply, backup, completion, delete, describe, diff, drift, events, get, restore,
+    rollout, upgrade, validate, version,
 };
 use crate::error::CommandError;
 use crate::output::{Format, Ui};
@@ -70,6 +70,8 @@ enum Command {
     Alerts(alerts::Args),
     /// Bring a tenant to another version
     Upgrade(upgrade::Args),
+    /// Bring many tenants to another version, in waves
+    Rollout(rollout::Args),
     /// Make, list, verify and delete backups of a tenant
     Backup(backup::Args),
     /// Bring a tenant's database back from a backup
@@ -127,6 +129,7 @@ fn run(command: &Command, context: &Context) -> Done {
             Command::Events(args) => events::run(args, context).await,
             Command::Alerts(args) => alerts::run(args, context).await,
             Command::Upgrade(args) => upgrade::run(args, context).await,
+            Command::Rollout(args) => rollout::run(args, context).await,
             Command::Backup(args) => backup::run(args, context).await,
             Command::Restore(args) => restore::run(args, context).await,
             Command::Validate(args) => validate::run(args, context),

@@ -6,6 +6,7 @@
 pub(crate) mod api;
 pub(crate) mod happenings;
 pub(crate) mod operations;
+pub(crate) mod rollouts;
 mod status;
 
 use std::cell::Cell;

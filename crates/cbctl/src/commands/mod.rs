@@ -12,6 +12,7 @@ pub(crate) mod events;
 mod follow;
 pub(crate) mod get;
 pub(crate) mod restore;
+pub(crate) mod rollout;
 pub(crate) mod upgrade;
 pub(crate) mod validate;
 pub(crate) mod version;
