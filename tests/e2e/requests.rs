@@ -95,6 +95,17 @@ fn an_upgrade_is_asked_for_over_the_api() -> Result<()> {
     upgrades.refused("ky04/retry", &json!({}), 409, "NothingFailed")?;
     assert_eq!(upgrades.manifest("ky04")?, before);
 
+    // A file that cannot be replaced: what was asked for is taken back.
+    let file = "/etc/cb/manifests/ky04.yaml";
+    let sh = |line: String| upgrades.world.host.sh(&line);
+    sh(format!("mount --bind {file} {file}"))?;
+    let detail = upgrades.refused("ky04/upgrade", &to("v0.2.0"), 500, "InternalError")?;
+    assert!(detail.contains("ky04.yaml"), "{detail}");
+    sh(format!("umount {file}"))?;
+    let waiting = upgrades.world.api("/api/tenants/ky04/operation")?;
+    assert_eq!(waiting["requested"], Value::Null);
+    assert_eq!(upgrades.manifest("ky04")?, before);
+
     let wish = json!({"target_version": "v0.3.0", "backup_db": true, "run_migrations": true});
     let (code, accepted) = upgrades.post("ky04/upgrade", &wish)?;
     assert_eq!(code, 202, "{accepted}");
@@ -150,8 +161,11 @@ fn backups_are_made_verified_restored_and_deleted_with_cbctl() -> Result<()> {
     let kept = upgrades.told(&format!("backup delete ky04 {first}"), 1)?;
     assert!(kept.contains("OnlyBackup"), "{kept}");
 
-    let said = upgrades.told("upgrade ky04 --to v0.3.0", 0)?;
-    for part in ["Migrating", "Verifying", "upgraded to v0.3.0"] {
+    // On a terminal the phase that goes on is shown, and then its line.
+    let said = upgrades.world.host.sh(
+        "export TERM=xterm; script -qec 'cbctl upgrade ky04 --to v0.3.0' /dev/null </dev/null",
+    )?;
+    for part in ["\r\x1b[K  ", "Migrating", "Verifying", "upgraded to v0.3.0"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     upgrades.is_at("ky04", "v0.3.0", 3, &rows)?;
