@@ -7,6 +7,7 @@
 // Tests set the scene with plain writes.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
+mod actors;
 mod counts;
 mod databases;
 pub mod files;

@@ -23,6 +23,7 @@ use cb_core::types::{BackupId, TenantName};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
+use crate::actors::Actors;
 use crate::databases::{self, Databases};
 use crate::files::{self, FileCache, FileSpec, chain};
 use crate::health::HealthChecks;
@@ -42,6 +43,7 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 pub struct SystemHost {
     spec: HostSpec,
     files: Arc<FileCache>,
+    actors: Actors,
     systemd: Systemd,
     units: UnitReload,
     users: Arc<Users>,
@@ -90,6 +92,7 @@ impl SystemHost {
             databases: Databases::new(systemd.clone()),
             spec: spec.clone(),
             files,
+            actors: Actors::start(),
             systemd,
         };
         let ready = host.systemd.ready(READY_WITHIN).await;

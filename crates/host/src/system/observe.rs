@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cb_core::drift::Actor;
 use cb_core::mark::Owner;
-use cb_core::observed::{DROP_IN_FOLDERS, Observed, Scope, Secret, UnitState};
+use cb_core::observed::{DROP_IN_FOLDERS, Observed, PathState, Scope, Secret, UnitState};
 
 use super::SystemHost;
 use crate::HostError;
@@ -54,13 +55,15 @@ impl SystemHost {
         }
         let site = self.layout().site_file(&scope.tenant);
         let site_loaded = self.nginx.has_read(&site);
+        let drop_ins = self.drop_ins(scope);
+        let actors = self.who(scope, &paths, &drop_ins);
         Ok(Observed {
             user,
             account,
-            drop_ins: self.drop_ins(scope),
+            drop_ins,
             site_loaded: site_loaded.filter(|_| paths.contains_key(&site)),
             settled: BTreeSet::new(),
-            actors: BTreeMap::new(),
+            actors,
             paths,
             units,
             enabled,
@@ -76,6 +79,29 @@ impl SystemHost {
                 .is_some_and(|nginx| nginx.is_active()),
             backing_off: BTreeMap::new(),
         })
+    }
+
+    /// Who changed the tenant's files last. Listens to their folders first, for
+    /// the next time.
+    fn who(
+        &self,
+        scope: &Scope,
+        paths: &BTreeMap<PathBuf, PathState>,
+        drop_ins: &BTreeMap<String, BTreeSet<PathBuf>>,
+    ) -> BTreeMap<PathBuf, Actor> {
+        let overrides = drop_ins.values().flatten();
+        let files = || {
+            scope
+                .paths
+                .iter()
+                .chain(paths.keys())
+                .chain(overrides.clone())
+        };
+        let folders: BTreeSet<&Path> = files().filter_map(|path| path.parent()).collect();
+        for folder in folders {
+            self.actors.watch(folder);
+        }
+        self.actors.of(files().cloned())
     }
 
     /// A unit that was stopped is soon taken away by systemd; how it ended is
