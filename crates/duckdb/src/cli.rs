@@ -158,6 +158,9 @@ enum Command {
         /// Do nothing if the database has the bytes of the backup already.
         #[arg(long)]
         discard_equal: bool,
+        /// Do nothing if the database's content has this digest.
+        #[arg(long)]
+        digest: Option<String>,
     },
     /// Copy a database and its log into a folder as they are, without opening
     /// them in DuckDB.
@@ -255,6 +258,7 @@ fn dispatch(command: Command, path: &Path, context: &Context) -> Result<Value, E
             aside,
             sha256,
             discard_equal,
+            digest,
             ..
         } => {
             let wanted = restore::Wanted {
@@ -262,6 +266,7 @@ fn dispatch(command: Command, path: &Path, context: &Context) -> Result<Value, E
                 aside: absolute(&aside)?,
                 sha256,
                 discard_equal,
+                digest,
             };
             restore::restore(path, &wanted, context)
         }

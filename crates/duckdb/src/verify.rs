@@ -18,9 +18,9 @@ pub(crate) struct Expected {
     pub(crate) sha256: Option<String>,
 }
 
-/// Reads every row of the database at `path`.
+/// The digest of the database at `path`.
 pub(crate) fn digest(path: &Path, context: &Context) -> Result<Value, Error> {
-    let content = read(path, context)?;
+    let content = self::content(path, context)?;
     Ok(json!({"file": path, "content": content}))
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn verify(
         let what = format!("its SHA-256 is {}", file.sha256);
         return Err(differs("the recorded SHA-256", what));
     }
-    let content = read(backup, context)?;
+    let content = self::content(backup, context)?;
     let version = |digest: &str| Some(digest.split_once(':')?.0.to_owned());
     if let Some(digest) = &expected.digest
         && let (Some(theirs), Some(ours)) = (version(digest), version(&content.digest))
@@ -60,7 +60,7 @@ pub(crate) fn verify(
         return Err(differs("the recorded digest", what));
     }
     if let Some(other) = &expected.against {
-        let source = read(other, context)?;
+        let source = self::content(other, context)?;
         if source != content {
             let other = other.display().to_string();
             return Err(differs(&other, difference(&content, &source)));
@@ -73,7 +73,8 @@ pub(crate) fn verify(
     }))
 }
 
-fn read(path: &Path, context: &Context) -> Result<Content, Error> {
+/// Reads every row of the database at `path`.
+pub(crate) fn content(path: &Path, context: &Context) -> Result<Content, Error> {
     let connection = open(path, Access::ReadOnly, &context.limits, &context.watch)?;
     digest::content(&connection, path, &context.watch)
 }

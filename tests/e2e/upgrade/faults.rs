@@ -9,6 +9,9 @@ use super::Upgrades;
 struct Fault {
     /// The version, which is also the tenant's name.
     name: &'static str,
+    /// The version that the tenant has before, and its schema.
+    before: (&'static str, i64),
+    /// The good version that it is made of.
     from: &'static str,
     change: &'static str,
     reason: &'static str,
@@ -20,6 +23,7 @@ struct Fault {
 const FAULTS: [Fault; 9] = [
     Fault {
         name: "halfway",
+        before: ("v0.1.0", 1),
         from: "v0.2.0",
         change: "echo 'INSERT INTO contacts (name, created_at) VALUES (NULL, now());' >>migrations/0002_contact_email.sql",
         reason: "MigrationFailed",
@@ -28,6 +32,7 @@ const FAULTS: [Fault; 9] = [
     },
     Fault {
         name: "hangs",
+        before: ("v0.1.0", 1),
         from: "v0.2.0",
         change: "echo 'CREATE TABLE big AS SELECT count(*) AS n FROM range(100000000) a, range(1000000) b WHERE a.range * b.range % 7 = 3;' >>migrations/0002_contact_email.sql",
         reason: "TimedOut",
@@ -36,14 +41,17 @@ const FAULTS: [Fault; 9] = [
     },
     Fault {
         name: "edited",
-        from: "v0.2.0",
-        change: "echo '-- changed' >>migrations/0001_init.sql",
+        // What the operator applied is recorded with its checksum.
+        before: ("v0.2.0", 2),
+        from: "v0.3.0",
+        change: "echo '-- changed' >>migrations/0002_contact_email.sql",
         reason: "MigrationsRefused",
         phase: "Migrating",
-        told: "0001_init.sql",
+        told: "0002_contact_email.sql",
     },
     Fault {
         name: "nonsense",
+        before: ("v0.1.0", 1),
         from: "v0.2.0",
         change: "mv migrations/0002_contact_email.sql migrations/second.sql",
         reason: "MigrationsRefused",
@@ -52,6 +60,7 @@ const FAULTS: [Fault; 9] = [
     },
     Fault {
         name: "unhealthy",
+        before: ("v0.1.0", 1),
         from: "v0.2.0",
         change: "echo unhealthy >FAULT",
         reason: "Unhealthy",
@@ -60,6 +69,7 @@ const FAULTS: [Fault; 9] = [
     },
     Fault {
         name: "liar",
+        before: ("v0.1.0", 1),
         from: "v0.2.0",
         change: "echo wrong-version >FAULT",
         reason: "WrongVersion",
@@ -68,6 +78,7 @@ const FAULTS: [Fault; 9] = [
     },
     Fault {
         name: "exits",
+        before: ("v0.1.0", 1),
         from: "v0.2.0",
         change: "echo exit-at-once >FAULT",
         reason: "ServiceExited",
@@ -76,6 +87,7 @@ const FAULTS: [Fault; 9] = [
     },
     Fault {
         name: "deaf",
+        before: ("v0.1.0", 1),
         from: "v0.2.0",
         change: "echo never-listen >FAULT",
         reason: "Unhealthy",
@@ -84,6 +96,7 @@ const FAULTS: [Fault; 9] = [
     },
     Fault {
         name: "gone",
+        before: ("v0.1.0", 1),
         from: "v0.2.0",
         change: "rm -r /srv/odd/gone",
         reason: "ReleaseUnavailable",
@@ -101,6 +114,11 @@ fn a_bad_version_ends_as_it_began() -> Result<()> {
     let mut rows = Vec::new();
     for fault in &FAULTS {
         upgrades.odd(fault.name, fault.from, fault.change)?;
+        if fault.before.0 != "v0.1.0" {
+            upgrades.put(fault.name, fault.before.0)?;
+            upgrades.wait_operation(fault.name, fault.before.0, "Succeeded")?;
+            world.wait_ready(fault.name)?;
+        }
         rows.push(upgrades.rows(fault.name)?);
     }
     for fault in &FAULTS {
@@ -121,7 +139,7 @@ fn a_bad_version_ends_as_it_began() -> Result<()> {
         );
         let stalled = world.wait_condition(name, "Stalled", "True UpgradeFailed")?;
         assert!(stalled.contains(message), "{name}: {stalled}");
-        upgrades.is_at(name, "v0.1.0", 1, rows)?;
+        upgrades.is_at(name, fault.before.0, fault.before.1, rows)?;
     }
     // It is not tried again by itself.
     world.reconcile("halfway")?;

@@ -26,13 +26,17 @@ impl Upgrades {
             "/root/next.yaml",
             0o644,
         )?;
-        let killed = self.world.host.sh(&format!(
+        // Only built-in commands in the loop: some phases take milliseconds.
+        let script = format!(
             "until pid=$(systemctl show -P MainPID cb-operator); [ \"$pid\" != 0 ]; do :; done\n\
              cp /root/next.yaml /etc/cb/manifests/{name}.yaml\n\
-             end=$(($(date +%s) + 60))\n\
-             until grep -q '^  phase: {phase}$' {record}; do [ $(date +%s) -lt $end ] || exit 1; done\n\
+             end=$((SECONDS + 60))\n\
+             until IFS= read -r -d '' text <{record}; [[ $text == *'  phase: {phase}'$'\\n'* ]]; do (( SECONDS < end )) || exit 1; done\n\
              kill -KILL $pid; echo $pid"
-        ))?;
+        );
+        let killed = self.world.host.exec(&["bash", "-c", &script])?;
+        assert_eq!(killed.code, Some(0), "{phase} was not seen");
+        let killed = killed.stdout;
         assert!(!killed.trim().is_empty());
         Ok(())
     }

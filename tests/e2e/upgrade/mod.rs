@@ -13,7 +13,7 @@ use cb_testhost::Options;
 use cb_testhost::cache::Artifacts;
 use serde_json::Value;
 
-use crate::world::World;
+use crate::world::{SOON, World};
 
 /// How many rows a tenant begins with.
 const ROWS: usize = 20;
@@ -164,14 +164,15 @@ impl Upgrades {
     /// Waits until the operation to a version has come to this state.
     pub(crate) fn wait_operation(&self, name: &str, version: &str, state: &str) -> Result<Value> {
         let what = format!("the operation of {name} to {version} is {state}");
-        let mut last = Value::Null;
-        self.world
-            .waits(&what, || {
-                last = self.operation(name)?;
-                Ok(last["toVersion"] == version && last["state"] == state)
-            })
-            .with_context(|| format!("{last:#}"))?;
-        Ok(last)
+        // Two services that have to be killed take a minute to stop.
+        let seen = self.world.host.wait_until(&what, 2 * SOON, || {
+            let operation = self.operation(name).map_err(|error| format!("{error:#}"))?;
+            match operation["toVersion"] == version && operation["state"] == state {
+                true => Ok(operation),
+                false => Err(format!("{operation:#}")),
+            }
+        });
+        seen.with_context(|| self.world.host.journal("cb-operator"))
     }
 
     /// That a tenant runs this version with this schema and these rows, and
@@ -182,17 +183,14 @@ impl Upgrades {
             ("frontend", self.port(name)? - 1),
         ] {
             let url = format!("http://127.0.0.1:{port}/health");
-            let health = self
-                .world
-                .host
-                .wait_until("it answers", crate::world::SOON, || {
-                    let answer = self.world.host.curl(&[&url]).map_err(|e| e.to_string())?;
-                    if answer.status == 200 {
-                        Ok(answer.json())
-                    } else {
-                        Err(answer.body)
-                    }
-                })?;
+            let health = self.world.host.wait_until("it answers", SOON, || {
+                let answer = self.world.host.curl(&[&url]).map_err(|e| e.to_string())?;
+                if answer.status == 200 {
+                    Ok(answer.json())
+                } else {
+                    Err(answer.body)
+                }
+            })?;
             assert_eq!(health["version"], version, "{name}-{service}");
             if service == "api" {
                 assert_eq!(health["schemaVersion"], schema, "{name}");

@@ -63,6 +63,24 @@ fn put(world: &World, folder: &str, files: &Files) {
     }
 }
 
+/// A migration that was undone leaves the content, perhaps in a larger file.
+#[test]
+fn a_database_with_the_content_of_the_backup_can_be_left() {
+    let world = world(false);
+    world.ok("checkpoint t.duckdb");
+    world.ok("backup t.duckdb same.duckdb");
+    world.sql("t.duckdb", "CREATE TABLE big AS SELECT range AS x FROM range(200000); CHECKPOINT; DROP TABLE big; CHECKPOINT;");
+    let before = database(&world, "t.duckdb");
+    let digest = world.digest("same.duckdb");
+    assert!(before != database(&world, "same.duckdb"));
+    let restore = "restore same.duckdb t.duckdb --aside aside";
+    world.ok(&format!("{restore} --digest {digest}"));
+    assert!(database(&world, "t.duckdb") == before && !world.path("aside").exists());
+    world.sql("t.duckdb", "CREATE TABLE more (x INT)");
+    world.ok(&format!("{restore} --digest {digest}"));
+    assert!(database(&world, "t.duckdb") == database(&world, "same.duckdb"));
+}
+
 #[test]
 fn a_database_becomes_the_backup_and_what_it_was_is_kept() {
     for logged in [false, true] {

@@ -13,7 +13,7 @@ use cb_core::types::BackupId;
 
 use super::error::failed;
 use super::store::SIDECARS;
-use super::{Work, blocking, space, store};
+use super::{Work, blocking, store};
 use crate::files::{self, FileError, FileSpec};
 
 impl Work<'_> {
@@ -81,7 +81,7 @@ impl Work<'_> {
 
     /// Leaves no database: there was none.
     async fn move_away(&self, aside: &Path) -> Result<(), JobError> {
-        if space::bytes_of(&self.database.file) == 0 && self.is_gone() {
+        if self.is_gone() {
             return Ok(());
         }
         self.keep(aside).await?;
