@@ -147,9 +147,10 @@ reasons! {
         "Serves the version before.",
         "See the UpgradeFailed event for why.";
     RollbackFailed: Warning,
-        "After a failed upgrade, the state before could not be restored.",
-        "Keeps the backup and tries again.",
-        "Act now: the tenant may be down. The message names the backup and what failed.";
+        "After a failed upgrade or restore, the state before could not be brought back.",
+        "Leaves the tenant as it is and deletes nothing.",
+        "Act now: the tenant may be down. Put right what the message says, then `cbctl upgrade \
+         retry` goes on, or `cbctl restore` begins with a backup.";
     BackupCreated: Normal,
         "A backup of the tenant's database was taken and verified.",
         "Keeps it for as long as the backup policy says.",
@@ -162,6 +163,10 @@ reasons! {
         "The tenant's database was restored from a backup.",
         "Starts the services on it.",
         "Nothing.";
+    RestoreFailed: Warning,
+        "The tenant's database could not be restored from a backup.",
+        "Puts back what was there before, and serves it.",
+        "Read the message; correct the cause or choose another backup.";
     RolloutStarted: Normal,
         "A rollout was started, goes on after a pause, or is being undone.",
         "Asks its tenants for the version in waves, and waits for each.",

@@ -3,6 +3,7 @@
 
 use cb_core::api::{Condition, ConditionStatus, TenantStatus};
 use cb_core::event::{Event, Reason};
+use cb_core::operation::{Kind, Next, Operation, Phase as Step, PhaseRecord};
 use cb_core::plan::Cause;
 use cb_core::record::{Phase, Record};
 use cb_core::types::TenantName;
@@ -31,6 +32,49 @@ pub(super) fn of_removal(record: &Record) -> Event {
         _ => "its manifest is gone; its data, .env and user stay",
     };
     Event::tenant(record.name(), Reason::Removed, note)
+}
+
+/// The event of an operation that begins. A backup that begins is no news.
+pub(super) fn of_begin(name: &TenantName, operation: &Operation) -> Option<Event> {
+    let upgrade = operation.kind == Kind::Upgrade;
+    upgrade.then(|| Event::tenant(name, Reason::UpgradeStarted, operation.to_string()))
+}
+
+/// The events of an operation that has ended, or needs a person.
+pub(super) fn of_end(name: &TenantName, next: Next, operation: &Operation) -> Vec<Event> {
+    let failed = || format!("{operation}: {}", operation.message());
+    let event = |reason, note| vec![Event::tenant(name, reason, note)];
+    match (next, operation.kind) {
+        (Next::Work, _) => Vec::new(),
+        (Next::Succeeded, Kind::Upgrade) => event(Reason::UpgradeSucceeded, operation.to_string()),
+        (Next::Succeeded, Kind::Backup) => {
+            let id = operation.backup_id.as_ref();
+            let note = id.map_or_else(|| operation.to_string(), |id| format!("backup {id}"));
+            event(Reason::BackupCreated, note)
+        }
+        (Next::Succeeded, Kind::Restore) => {
+            let id = operation.restore.as_ref();
+            let note = id.map_or_else(|| operation.to_string(), |id| format!("from backup {id}"));
+            event(Reason::Restored, note)
+        }
+        (Next::Failed, Kind::Upgrade) => {
+            let mut events = event(Reason::UpgradeFailed, failed());
+            // One that failed before it touched anything has nothing to undo.
+            let touched = |phase: &PhaseRecord| phase.phase == Step::RollingBack;
+            if operation.phases.iter().any(touched) {
+                let version = operation.from.as_ref().map(|from| from.version.as_str());
+                let note = match version {
+                    Some(version) => format!("version {version} runs again, as before"),
+                    None => "nothing runs, as before".to_owned(),
+                };
+                events.push(Event::tenant(name, Reason::RolledBack, note));
+            }
+            events
+        }
+        (Next::Failed, Kind::Backup) => event(Reason::BackupFailed, failed()),
+        (Next::Failed, Kind::Restore) => event(Reason::RestoreFailed, failed()),
+        (Next::Halted, _) => event(Reason::RollbackFailed, failed()),
+    }
 }
 
 /// The events of a change of the status; none if it means the same.
@@ -106,6 +150,59 @@ mod tests {
             (Reason::Applied, "step 0; step 1; step 2; and 2 more")
         );
         assert_eq!(of_steps(&name(), &steps[5..]), None);
+    }
+
+    fn operation(kind: &str, phases: &[&str]) -> Operation {
+        let phases: Vec<String> = phases
+            .iter()
+            .map(|phase| format!("{{phase: {phase}, started: '2026-01-01T00:00:00Z'}}"))
+            .collect();
+        let spec = |version: &str| format!("{{application: cbapp, version: {version}}}");
+        let text = format!(
+            "{{id: o1, kind: {kind}, from: {}, to: {}, backup: true, migrate: true, \
+             phase: Verifying, phases: [{}], started: '2026-01-01T00:00:00Z', \
+             restore: b1, backupId: b2, backedUp: false, wasHealthy: true}}",
+            spec("v1"),
+            spec("v2"),
+            phases.join(", ")
+        );
+        serde_yaml::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn the_end_of_an_operation_is_told_by_its_kind() {
+        let ended = |next, kind, phases: &[&str]| {
+            let events = of_end(&name(), next, &operation(kind, phases));
+            let reasons = events.iter().map(|event| event.reason);
+            reasons.collect::<Vec<_>>()
+        };
+        assert_eq!(ended(Next::Work, "Upgrade", &[]), []);
+        assert_eq!(
+            ended(Next::Succeeded, "Upgrade", &["RollingBack"]),
+            [Reason::UpgradeSucceeded]
+        );
+        assert_eq!(
+            ended(Next::Failed, "Upgrade", &["Preparing"]),
+            [Reason::UpgradeFailed]
+        );
+        assert_eq!(
+            ended(Next::Failed, "Upgrade", &["Preparing", "RollingBack"]),
+            [Reason::UpgradeFailed, Reason::RolledBack]
+        );
+        assert_eq!(
+            ended(Next::Succeeded, "Backup", &[]),
+            [Reason::BackupCreated]
+        );
+        assert_eq!(ended(Next::Failed, "Backup", &[]), [Reason::BackupFailed]);
+        assert_eq!(ended(Next::Succeeded, "Restore", &[]), [Reason::Restored]);
+        assert_eq!(ended(Next::Failed, "Restore", &[]), [Reason::RestoreFailed]);
+        assert_eq!(
+            ended(Next::Halted, "Restore", &[]),
+            [Reason::RollbackFailed]
+        );
+        let begun = |kind| of_begin(&name(), &operation(kind, &[])).map(|event| event.note);
+        assert_eq!(begun("Upgrade").as_deref(), Some("upgrade from v1 to v2"));
+        assert_eq!(begun("Backup"), None);
     }
 
     /// Law 8: the same status again is no event, and starting is no trouble.

@@ -24,7 +24,7 @@ use cb_core::types::TenantName;
 use cb_host::Host;
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, Findings, misfit, no_application, not_saved};
+use super::{Engine, Findings, events, misfit, no_application, not_saved};
 
 pub use retention::in_use;
 pub use slots::Slots;
@@ -134,6 +134,9 @@ impl<H: Host> Engine<H> {
             return Some(Operated::Waiting(problem));
         }
         tracing::info!(tenant = %name, operation = operation.id, "{name}: {operation} begins");
+        if let Some(event) = events::of_begin(name, &operation) {
+            self.recorder.record(event);
+        }
         let begun = self.state.update(name, |r| r.begin(operation)).await;
         begun.err().map(|error| Operated::Blocked(not_saved(error)))
     }
@@ -199,6 +202,9 @@ impl<H: Host> Engine<H> {
                 let message = operation.message();
                 tracing::warn!(tenant = %name, operation = id, state, "{name}: {operation}: {state}: {message}");
             }
+        }
+        for event in events::of_end(name, next, operation) {
+            self.recorder.record(event);
         }
         if next != Next::Work {
             self.metrics.operation_ended(operation);
