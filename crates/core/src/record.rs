@@ -24,6 +24,10 @@ pub struct Record {
     pub file: String,
     /// Counts the changes of the spec, from 1.
     pub generation: u64,
+    /// The commit that the manifest was accepted from, if it came from a git
+    /// repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// When the tenant was first accepted (RFC 3339, UTC).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
@@ -86,6 +90,7 @@ impl Record {
             tenant,
             file,
             generation: 1,
+            revision: None,
             created: None,
             phase: Phase::Active,
             ports: Ports::default(),

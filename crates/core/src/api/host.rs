@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Alerts, ApiVersion, BackupPolicy, DeletionPolicy, DriftPolicy, Kind, Object, ObjectMeta,
-    PortNumber, Resources,
+    Alerts, ApiVersion, BackupPolicy, DeletionPolicy, DriftPolicy, Kind, ManifestSource, Object,
+    ObjectMeta, PortNumber, Resources,
 };
 use crate::types::{BucketName, GroupName, HostPath, HttpUrl, ListenAddress, ObjectName, UnitName};
 
@@ -73,6 +73,8 @@ pub struct HostSpec {
     pub resync: Resync,
     /// Who is told of tenants that need a person.
     pub alerts: Alerts,
+    /// Where the manifests come from. Default: the folder `paths.manifests`.
+    pub source: ManifestSource,
 }
 
 /// Where things are on this host.

@@ -10,12 +10,14 @@ mod alerts;
 mod application;
 mod host;
 mod meta;
+mod source;
 mod tenant;
 
 pub use alerts::*;
 pub use application::*;
 pub use host::*;
 pub use meta::*;
+pub use source::*;
 pub use tenant::*;
 
 /// The API group of every object.

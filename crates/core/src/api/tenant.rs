@@ -316,6 +316,11 @@ pub struct TenantStatus {
     /// The generation of the spec that this status is about. It grows by one
     /// with every change of the spec.
     pub observed_generation: u64,
+    /// The commit that the tenant's manifest was accepted from, on a Host that
+    /// follows a git repository; later commits that left it as it is do not
+    /// count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_revision: Option<String>,
     /// The version that runs, by the services' own health answers; absent
     /// until one answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -211,6 +211,7 @@ pub fn host(of: &Host) -> Vec<Finding> {
         out.push(Finding::new(at, message));
     }
     out.extend(super::sinks::check(&of.spec.alerts));
+    out.extend(super::source::check(&of.spec.source));
     out
 }
 

@@ -14,6 +14,7 @@ pub mod check;
 pub mod cross;
 mod diagnostic;
 mod sinks;
+mod source;
 mod suggest;
 mod walk;
 

@@ -138,6 +138,7 @@ impl TenantStatus {
     pub fn of(pass: Pass<'_>) -> Self {
         let mut status = Self {
             observed_generation: pass.record.generation,
+            observed_revision: pass.record.revision.clone(),
             ports: pass
                 .record
                 .ports
@@ -153,6 +154,7 @@ impl TenantStatus {
             (None, Some(previous)) => {
                 status = Self {
                     observed_generation: pass.record.generation,
+                    observed_revision: pass.record.revision.clone(),
                     ..previous.clone()
                 }
             }
@@ -228,6 +230,7 @@ impl TenantStatus {
         });
         Self {
             observed_generation: record.generation,
+            observed_revision: record.revision.clone(),
             conditions: conditions.collect(),
             ..Self::default()
         }

@@ -100,7 +100,7 @@ mod source;
 
 pub use contact::{EmailAddress, UserName};
 pub use listen::ListenAddress;
-pub use source::{BackupId, BucketName, CommitId, GitUrl, TableName};
+pub use source::{BackupId, BucketName, CommitId, GitRef, GitUrl, RepositoryPath, TableName};
 
 /// The longest tenant name. A Linux user name has at most 31 characters and
 /// the tenant's user is `cb-NAME`.
@@ -220,6 +220,8 @@ pub(crate) fn check_scalar(name: &str, text: &str) -> Option<Result<(), InvalidV
         "UserName" => contact::check_user_name(text),
         "EmailAddress" => contact::check_email(text),
         "GitUrl" => source::check_git_url(text),
+        "GitRef" => source::check_git_ref(text),
+        "RepositoryPath" => source::check_repository_path(text),
         "CommitId" => source::check_commit(text),
         "TableName" => source::check_table(text),
         "BucketName" => source::check_bucket(text),

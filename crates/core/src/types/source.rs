@@ -21,6 +21,17 @@ string_type! {
     {"type": "string", "pattern": "^[0-9a-f]{40}$"}
 }
 string_type! {
+    /// The name of a git branch or tag, without `refs/heads/` or `refs/tags/`.
+    GitRef, check_git_ref,
+    {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9._/-]*$", "maxLength": 200}
+}
+string_type! {
+    /// A folder in a repository: names of letters, digits, `.`, `_` and `-`,
+    /// with `/` between them.
+    RepositoryPath, check_repository_path,
+    {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9._/-]*$", "maxLength": 200}
+}
+string_type! {
     /// The name of a database table: letters, digits and `_`, not starting
     /// with a digit.
     TableName, check_table,
@@ -74,6 +85,40 @@ pub(super) fn check_commit(text: &str) -> Result<(), String> {
             shown(text)
         )),
     }
+}
+
+pub(super) fn check_git_ref(text: &str) -> Result<(), String> {
+    let good = is_plain_path(text)
+        && text
+            .split('/')
+            .all(|part| !part.ends_with('.') && !part.ends_with(".lock"));
+    match good && !text.starts_with("refs/") {
+        true => Ok(()),
+        false => Err(format!(
+            "`{}` is not the name of a branch or tag: write it without `refs/heads/`, with letters, digits, `.`, `_`, `-` and `/`",
+            shown(text)
+        )),
+    }
+}
+
+pub(super) fn check_repository_path(text: &str) -> Result<(), String> {
+    match is_plain_path(text) {
+        true => Ok(()),
+        false => Err(format!(
+            "`{}` is not a folder in a repository: write names of letters, digits, `.`, `_` and `-` that do not start with `.` or `-`, with `/` between them and none at either end",
+            shown(text)
+        )),
+    }
+}
+
+/// Nothing in it is an option, a step upwards or hidden.
+fn is_plain_path(text: &str) -> bool {
+    let ok = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let first = |part: &str| part.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    text.len() <= 200
+        && text
+            .split('/')
+            .all(|part| first(part) && !part.contains("..") && part.chars().all(ok))
 }
 
 pub(super) fn check_table(text: &str) -> Result<(), String> {
@@ -142,6 +187,21 @@ mod tests {
         ] {
             assert!(check_git_url(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn branches_and_folders_are_no_options_and_stay_inside() {
+        for good in ["main", "release/1.x", "v0.3.0", "hosts/web1"] {
+            assert_eq!(check_git_ref(good), Ok(()), "{good}");
+            assert_eq!(check_repository_path(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "", "-x", "a/../b", "/a", "a/", "a//b", ".git", "a b", "a:b", "a/.b", "a@{1}",
+        ] {
+            assert!(check_git_ref(bad).is_err(), "{bad}");
+            assert!(check_repository_path(bad).is_err(), "{bad}");
+        }
+        assert!(check_git_ref("refs/heads/main").is_err() && check_git_ref("a.lock").is_err());
     }
 
     #[test]
