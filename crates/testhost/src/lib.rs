@@ -12,8 +12,9 @@
 //! Data flow: [`rootfs`] builds the root file system once and keeps it in the
 //! cache folder ([`cache`]); [`slots`](mod@slots) limits how many hosts run at a time;
 //! [`machine`](mod@machine) boots one with a writable layer over the shared root file
-//! system, a PID namespace and a cgroup of its own; [`TestHost`] runs commands
-//! inside. Nothing outlives the process that booted it, however that ends.
+//! system, a PID namespace and a cgroup of its own; `keep.sh` ends it, its services
+//! a few at a time; [`TestHost`] runs commands inside. Nothing outlives the
+//! process that booted it by more than that takes, however it ends.
 //!
 //! Knows nothing of the operator: it offers a host, and tests do the rest.
 //! Needs root, debootstrap, systemd-nspawn and util-linux.
