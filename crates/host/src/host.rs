@@ -51,7 +51,7 @@ pub trait Host: Send + Sync {
 
     /// Does one piece of work on a tenant's database, as the tenant's user.
     /// Done twice it is done once; cut off at any instruction it can be done
-    /// again. Never two at once for one tenant.
+    /// again. Never two at once for one tenant: the second waits.
     ///
     /// # Errors
     /// [`JobError`]: the database is as it was before, unless its kind says

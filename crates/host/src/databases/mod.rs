@@ -79,8 +79,9 @@ impl Databases {
         Arc::clone(turns.entry(tenant.clone()).or_default())
     }
 
-    /// Does a job, after the one that another asked for. `folder` is the tenant's folder of databases; without a user
-    /// there is no database that could be worked on.
+    /// Does a job, after one that is under way. `folder` is the tenant's folder
+    /// of databases; without a user there is no database that could be worked
+    /// on.
     pub(crate) async fn run(
         &self,
         database: &Database,
