@@ -78,7 +78,7 @@ pub struct Manifest {
 }
 
 /// Makes releases, each once however many tenants ask for it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Releases {
     inner: Arc<Inner>,
 }
@@ -90,6 +90,16 @@ struct Inner {
     failures: Failures,
     verified: Verified,
     under_way: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Inner {
+    async fn is_as_installed(self: &Arc<Self>, release: &Path) -> bool {
+        let (inner, release) = (Arc::clone(self), release.to_owned());
+        let look = move || {
+            Ok(Releases::is_installed(&release) && inner.verified.differences(&release).is_empty())
+        };
+        blocking(look).await.unwrap_or(false)
+    }
 }
 
 impl Releases {
@@ -123,22 +133,20 @@ impl Releases {
             .is_ok_and(|meta| meta.is_file())
     }
 
-    /// Makes the release, unless it is there. A build that failed is not tried
-    /// again for a while; its error is given again meanwhile.
+    /// Makes the release, unless it is there as it was installed; one that
+    /// somebody changed is replaced. A build that failed is not tried again for
+    /// a while; its error is given again meanwhile.
     ///
     /// # Errors
     /// See [`ReleaseError`]; nothing is left behind then.
     pub async fn install(&self, release: &Release) -> Result<(), ReleaseError> {
-        if Self::is_installed(&release.path) {
-            return Ok(());
-        }
         // Held by the work and not by this call: a caller that gives up must
         // not let the next one begin beside it.
         let turn = self.turn(&release.path).lock_owned().await;
         let (inner, release) = (Arc::clone(&self.inner), release.clone());
         let work = tokio::spawn(async move {
             let _turn = turn;
-            if Self::is_installed(&release.path) {
+            if inner.is_as_installed(&release.path).await {
                 return Ok(());
             }
             if let Some(error) = inner.failures.recent(&release) {
@@ -147,6 +155,7 @@ impl Releases {
             let begun = tokio::time::Instant::now();
             let result = make::make(&inner.workers, &release, inner.limits).await;
             inner.failures.note(&release, &result, begun.elapsed());
+            inner.verified.forget(&release.path);
             result
         });
         work.await

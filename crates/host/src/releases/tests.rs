@@ -353,6 +353,12 @@ async fn what_was_changed_in_a_release_is_told_by_name() {
             "`readme` belongs to 1234:0 instead of root",
         ]
     );
+    // To install it again puts it right, and leaves nothing of the other.
+    releases.install(&release).await.unwrap();
+    assert_eq!(differences(&releases, &release), [""; 0]);
+    assert_eq!(std::fs::read(inside("bin/app")).unwrap(), b"bin/app");
+    let names = std::fs::read_dir(place.path("releases/cbapp")).unwrap();
+    assert_eq!(names.count(), 1);
     std::fs::remove_file(inside(SUMS)).unwrap();
     assert_eq!(
         differences(&releases, &release),

@@ -192,7 +192,7 @@ impl Builder {
     }
 
     /// Makes the links, notes what everything is, closes and syncs it, and
-    /// moves it in place.
+    /// moves it in place, in the place of what was there.
     pub(super) fn finish(mut self, manifest: &[u8], place: &Path) -> Result<(), ReleaseError> {
         self.make_links()?;
         files::write(&self.root.join(MANIFEST), manifest, FileSpec::own(FILE))?;
@@ -201,8 +201,16 @@ impl Builder {
         let sums = Sums::of(&self.root, &self.sums).and_then(|sums| sums.to_json());
         let sums = sums.map_err(failed)?;
         files::write(&self.root.join(SUMS), &sums, FileSpec::own(FILE))?;
-        let moved = files::move_dir(&self.root, place)?;
-        self.finished = moved;
+        let aside = temporary(place.parent().unwrap_or(Path::new("/")));
+        let replaces = files::move_dir(place, &aside)?;
+        let moved = files::move_dir(&self.root, place);
+        if replaces {
+            match &moved {
+                Ok(_) => remove_all(&aside),
+                Err(_) => drop(files::move_dir(&aside, place)?),
+            }
+        }
+        self.finished = moved?;
         Ok(())
     }
 }
