@@ -27,7 +27,7 @@ pub(super) fn require(database: &Database, backup: bool, migrate: bool) -> Resul
 }
 
 /// The size of a database with its log; links count for nothing.
-pub(super) fn bytes_of(file: &Path) -> u64 {
+fn bytes_of(file: &Path) -> u64 {
     let size = |path: &Path| {
         let metadata = path.symlink_metadata().ok().filter(|m| m.is_file());
         metadata.map_or(0, |metadata| metadata.len())

@@ -64,6 +64,8 @@ fn a_database_is_migrated_and_its_version_known() {
             let report = world.run(Job::Checkpoint).await.unwrap();
             assert_eq!((report.exists, report.schema_version), (true, None));
             sh(&format!("test ! -s {FILE}.wal"));
+            let report = world.run(Job::SchemaVersion).await.unwrap();
+            assert_eq!(report.schema_version, None);
             let migrate = world.files("v1", &TWO);
             let check = |schema_version, migrate| Job::Check {
                 migrate: Some(migrate),
