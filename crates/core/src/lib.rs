@@ -41,6 +41,7 @@ pub mod releases;
 pub mod rollout;
 pub mod schema;
 pub mod selector;
+pub mod source;
 pub mod status;
 pub mod types;
 pub mod yaml;
