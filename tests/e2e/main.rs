@@ -19,6 +19,7 @@ mod ownership;
 mod ports;
 mod releases;
 mod requests;
+mod rollout;
 mod secrets;
 mod smoke;
 mod truth;
