@@ -135,6 +135,13 @@ fn prometheus_reads_the_metrics_and_the_example_rules_fire() -> Result<()> {
     let restarts = "cb_service_restarts_total{tenant=\"good\",unit=\"good-api.service\"}";
     world.waits("the restart of a killed service is counted", || {
         Ok(world.asked(restarts) == [1.0])
+    })?;
+
+    world
+        .host
+        .sh("chmod 600 /etc/systemd/system/good-api.service")?;
+    world.waits("the drift that was put right is counted", || {
+        Ok(world.asked("cb_drift_corrected_total{kind=\"UnitMode\"}") == [1.0])
     })
 }
 
