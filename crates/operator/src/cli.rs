@@ -198,6 +198,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         crate::controller::Reason::Resync,
     );
     daemon.look_at_manifests().await;
+    daemon.forget_lost_wishes().await;
     let alerts = Alerts::start(
         &spec,
         layout.alerts(),

@@ -159,6 +159,23 @@ fn no_such(tenant: &TenantName, backup: &BackupId) -> Problem {
 }
 
 impl<H: cb_host::Host + 'static> Daemon<H> {
+    /// Forgets wishes whose manifests were not written before the last end of
+    /// the operator. To be called when the manifests were read.
+    pub async fn forget_lost_wishes(&self) {
+        let _turn = self.writing.lock().await;
+        let state = &self.engine.state;
+        let lost: Vec<TenantName> = state.with_records(|records| {
+            let lost = records.values().filter(|record| wishes::is_lost(record));
+            lost.map(|record| record.name().clone()).collect()
+        });
+        for tenant in lost {
+            let forgotten = state.update(&tenant, |record| record.request = None).await;
+            if let Err(error) = forgotten {
+                tracing::warn!(%tenant, "{error}");
+            }
+        }
+    }
+
     fn known(&self, tenant: &TenantName) -> Result<Record, Problem> {
         self.engine.state.record(tenant).ok_or_else(|| {
             Problem::new(

@@ -97,6 +97,13 @@ fn waits(record: &Record, wish: &Wish) -> bool {
     }
 }
 
+/// Whether a wish was recorded for a manifest that then was not written: the
+/// operator ended between. It must not be taken for a later change's.
+pub(super) fn is_lost(record: &Record) -> bool {
+    let wish = record.request.as_ref().map(|request| &request.wish);
+    matches!(wish, Some(Wish::Upgrade { version, .. }) if *version != record.tenant.spec.version)
+}
+
 fn what(wish: &Wish) -> String {
     match wish {
         Wish::Backup { .. } => "a backup".into(),

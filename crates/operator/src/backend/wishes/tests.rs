@@ -147,7 +147,9 @@ fn one_operation_at_a_time() {
     let waiting = asked(record("v1"), wish);
     assert_eq!(kind(&waiting), ProblemKind::OperationUnderWay);
     // The manifest was never changed: nothing waits for it.
-    assert!(can_begin(&asked(record("v1"), to_v2()), false).is_ok());
+    let lost = asked(record("v1"), to_v2());
+    assert!(can_begin(&lost, false).is_ok() && is_lost(&lost));
+    assert!(!is_lost(&asked(record("v2"), to_v2())));
     // An upgrade would come first and swallow the wish.
     let first = can_begin_here(&record("v2"), false).unwrap_err();
     assert_eq!(first.kind, ProblemKind::OperationUnderWay);
