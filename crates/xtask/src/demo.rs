@@ -41,7 +41,7 @@ pub(crate) fn run(workspace: &Workspace, keep: bool) -> Result<()> {
 
     title("Install the operator, as docs/operations.md says");
     for command in [
-        "install -m 755 /opt/cb/bin/cb-operator /opt/cb/bin/cbctl /usr/local/bin/",
+        "install -m 755 /opt/cb/bin/cb-operator /opt/cb/bin/cbctl /opt/cb/bin/cb-duckdb /usr/local/bin/ && install -m 644 /opt/cb/bin/libduckdb.so /usr/local/lib/",
         "install -D -m 644 /opt/cb/manifests/host.yaml /etc/cb/host.yaml",
         "install -d /etc/cb/manifests",
         "install -m 644 /opt/cb/manifests/systemd/cb-operator.service /etc/systemd/system/",

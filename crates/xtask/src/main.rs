@@ -11,6 +11,8 @@
 
 mod artifacts;
 mod bench;
+mod bench_drift;
+mod bench_upgrade;
 mod checks;
 mod demo;
 mod duckdb;
@@ -64,6 +66,14 @@ enum Command {
         /// How many tenants.
         #[arg(long, default_value_t = 200)]
         tenants: usize,
+        /// Instead: how long a tenant with a database of this many megabytes is
+        /// down in an upgrade.
+        #[arg(long, value_name = "MEGABYTES")]
+        upgrade: Option<u64>,
+        /// Instead: how soon drift is seen and put right among this many
+        /// tenants, and what the operator takes while nothing happens.
+        #[arg(long, value_name = "TENANTS", conflicts_with = "upgrade")]
+        drift: Option<usize>,
         /// Measure an unoptimised build, which takes less time to make.
         #[arg(long)]
         dev: bool,
@@ -114,9 +124,18 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test { only: None } => test::everything(&workspace),
         Command::Test { only: Some(filter) } => test::only(&workspace, &filter),
         Command::Demo { keep } => demo::run(&workspace, keep),
-        Command::Bench { tenants, dev } => {
+        Command::Bench {
+            tenants,
+            upgrade,
+            drift,
+            dev,
+        } => {
             let profile = if dev { Profile::Dev } else { Profile::Release };
-            bench::run(&workspace, tenants, profile)
+            match (upgrade, drift) {
+                (Some(megabytes), _) => bench_upgrade::run(&workspace, megabytes, profile),
+                (None, Some(tenants)) => bench_drift::run(&workspace, tenants, profile),
+                (None, None) => bench::run(&workspace, tenants, profile),
+            }
         }
         Command::Generate { check } => generate::run(&workspace, check),
         Command::Enter => enter::run(&workspace),
