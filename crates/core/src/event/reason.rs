@@ -194,6 +194,20 @@ reasons! {
         "Keeps all of them running.",
         "Bring the folder of manifests back; if they are meant to go, delete each by name with \
          `cbctl delete`.";
+    SourceApplied: Normal,
+        "A commit of the repository of manifests took effect.",
+        "Brings the tenants to what it says.",
+        "Nothing.";
+    SourceRefused: Warning,
+        "The newest commit of the repository of manifests has an error, is not signed as it \
+         must be, does not build on the applied one, or removes many tenants.",
+        "Keeps the last good commit in effect, and looks for a newer one.",
+        "Do what `cbctl source status` says: push a commit that puts it right, or accept this \
+         one if it is meant.";
+    SourceUnreachable: Warning,
+        "The repository of manifests cannot be asked for new commits.",
+        "Keeps the last good commit in effect, and tries again after a growing pause.",
+        "Check the network, the server and the key or token; `cbctl source sync` tries at once.";
     AlertUndeliverable: Warning,
         "An alert sink does not take messages.",
         "Keeps the messages and tries again after a growing pause, for a day.",
