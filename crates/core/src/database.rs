@@ -73,6 +73,10 @@ impl Database {
 
 /// One piece of work on a database. Nothing else has the file open.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is passed by reference"
+)]
 pub enum Job {
     /// Judge, while the tenant still serves, whether an upgrade can work:
     /// there is room for a backup and a migrated copy, and the release's
