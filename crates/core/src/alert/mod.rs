@@ -9,10 +9,12 @@
 //! what was said, limits the rate and keeps what is not delivered yet. It has
 //! no clock: the time is passed in. What must not live here: sinks and files.
 
+mod drift;
 mod outbox;
 mod render;
 mod template;
 
+pub use drift::{corrected, is_correction};
 pub use outbox::{MAX_QUEUE, Outbox, Pace};
 pub use render::{Mail, alertmanager, mail, slack, text, webhook};
 pub use template::Template;
@@ -26,7 +28,6 @@ use crate::api::{ConditionStatus, TenantStatus};
 use crate::types::TenantName;
 
 /// Conditions that a person is told of while they are `True`.
-const TELLING: [&str; 2] = [STALLED, DRIFTED];
 const STALLED: &str = "Stalled";
 const DRIFTED: &str = "Drifted";
 
@@ -87,26 +88,22 @@ pub fn of(tenant: &TenantName, status: Option<&TenantStatus>, now: Timestamp) ->
             .condition(kind)
             .filter(|condition| condition.status == ConditionStatus::True)
     };
-    let alert = |kind: &&str| {
-        let condition = holds(kind)?;
-        // All reasons of drift are one thing to a person; a tenant stalls for
-        // very different ones.
-        let reason = if *kind == DRIFTED {
-            DRIFTED
-        } else {
-            &condition.reason
-        };
-        Some(Alert {
+    let mut firing = Vec::new();
+    if let Some(stalled) = holds(STALLED) {
+        firing.push(Alert {
             tenant: tenant.clone(),
-            reason: reason.to_owned(),
-            revision: condition.observed_generation,
-            condition: condition.kind.clone(),
-            message: condition.message.clone(),
-            since: condition.last_transition_time.parse().unwrap_or(now),
-        })
-    };
+            reason: stalled.reason.clone(),
+            revision: stalled.observed_generation,
+            condition: STALLED.to_owned(),
+            message: stalled.message.clone(),
+            since: stalled.last_transition_time.parse().unwrap_or(now),
+        });
+    }
+    if let Some(drifted) = holds(DRIFTED) {
+        firing.extend(drift::of(tenant, status, drifted, now));
+    }
     Judgement {
-        firing: TELLING.iter().filter_map(alert).collect(),
+        firing,
         undecided: holds("Reconciling").is_some(),
     }
 }

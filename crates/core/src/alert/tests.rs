@@ -101,6 +101,79 @@ fn conditions_become_alerts() {
 }
 
 #[test]
+fn drift_is_told_by_its_kind() {
+    use crate::drift::DriftStatus;
+    let mut drifted = status(&[("Drifted", ConditionStatus::True, "Detected")]);
+    let drift = |kind: &str, what: &str| DriftStatus {
+        kind: kind.into(),
+        what: what.into(),
+        detail: "d".into(),
+        since: String::new(),
+        by: None,
+    };
+    drifted.drift = vec![
+        drift("UnitMode", "/a"),
+        drift("ServiceStopped", "a-api"),
+        drift("UnitMode", "/b"),
+    ];
+    let told = |status: &TenantStatus| {
+        let firing = super::of(&name("a"), Some(status), at(0)).firing;
+        let pairs = firing
+            .into_iter()
+            .map(|alert| (alert.reason, alert.message));
+        pairs.collect::<Vec<_>>()
+    };
+    let pair = |reason: &str, message: &str| (reason.to_owned(), message.to_owned());
+    assert_eq!(
+        told(&drifted),
+        [
+            pair("ServiceStopped", "ServiceStopped of a-api: d"),
+            pair("UnitMode", "UnitMode of /a: d; UnitMode of /b: d"),
+        ]
+    );
+    drifted.conditions[0].reason = "Fought".into();
+    assert_eq!(told(&drifted), [pair("DriftFought", "words")]);
+}
+
+/// What was put right is told too, and is over after a while.
+#[test]
+fn what_was_put_right_is_an_alert_for_a_while() {
+    use crate::event::{Event, Reason, Series};
+    let series = |reason, note: &str, second| Series {
+        event: Event::tenant(&name("a"), reason, note),
+        count: 1,
+        first_seen: at(0),
+        last_seen: at(second),
+    };
+    let all = [
+        series(Reason::DriftCorrected, "UnitMode of /a: d", 10),
+        series(Reason::DriftCorrected, "UnitMode of /b: d", 20),
+        series(Reason::DriftCorrected, "other words", 30),
+        series(Reason::NotReady, "UnitMode of /c: d", 30),
+    ];
+    let told = |second| {
+        let (alerts, over) = corrected(&name("a"), 3, &all, at(second));
+        let reasons: Vec<String> = alerts.iter().map(|alert| alert.reason.clone()).collect();
+        (
+            reasons,
+            alerts.last().map(|alert| alert.message.clone()),
+            over,
+        )
+    };
+    let (reasons, _, over) = told(60);
+    assert_eq!(reasons, ["DriftCorrected", "UnitMode"]);
+    assert_eq!(over, Some(at(310)));
+    let (reasons, message, over) = told(310);
+    assert_eq!(reasons, ["DriftCorrected", "UnitMode"]);
+    assert_eq!(
+        message.as_deref(),
+        Some("it was put right; UnitMode of /b: d")
+    );
+    assert_eq!(over, Some(at(320)));
+    assert_eq!(told(330), (Vec::new(), None, None));
+}
+
+#[test]
 fn an_outage_of_a_hundred_tenants_is_one_message() {
     let mut outbox = Outbox::new("web1", at(0));
     let all: Vec<Alert> = (0..100)

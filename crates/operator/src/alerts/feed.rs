@@ -1,80 +1,192 @@
-//! Follows the tenants' statuses and says what they mean for alerts.
+//! Follows the tenants' statuses, and the events of drift that was put right,
+//! and says what they mean for alerts.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use cb_core::alert::{Alert, Judgement, Judgements, Outbox, of};
+use cb_core::alert::{Alert, Judgement, Judgements, Outbox, corrected, is_correction, of};
 use cb_core::types::TenantName;
 use cb_runtime::store::{Change, ChangeKind, Watch, WatchError};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use crate::recorder::{Published, Recorder};
 use crate::state::{PublishedTenant, State};
 
-/// Judges all tenants; gives the revision to go on from too.
-pub(super) fn judge_all(state: &State) -> (u64, Judgements) {
-    let list = state.tenants().list();
-    let judged = list.items.into_iter().map(|(name, item)| {
-        let judgement = judge(&name, &item.value);
-        (name, judgement)
-    });
-    (list.revision, judged.collect())
+/// The longest sleep: after a clock that was set, things are over anew.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// What alerts are derived from.
+pub(super) struct Feed {
+    pub(super) state: Arc<State>,
+    pub(super) recorder: Recorder,
+    pub(super) host: String,
+    /// What is wrong, for showing.
+    pub(super) firing: Arc<Mutex<Vec<Alert>>>,
 }
 
-fn judge(name: &TenantName, tenant: &PublishedTenant) -> Judgement {
-    of(name, tenant.tenant.status.as_ref(), Timestamp::now())
+/// What is known, and the changes to come.
+struct View {
+    tenants: BTreeMap<TenantName, Arc<PublishedTenant>>,
+    changed_tenants: Watch<TenantName, PublishedTenant>,
+    /// Events of drift that was put right, by their names in the API.
+    corrections: BTreeMap<String, Arc<Published>>,
+    changed_events: Watch<String, Published>,
 }
 
-/// Tells of every change, for as long as it is polled.
-pub(super) async fn run(
-    state: Arc<State>,
-    host: String,
-    sender: watch::Sender<Arc<Judgements>>,
-    firing: Arc<Mutex<Vec<Alert>>>,
-) {
-    // For showing: an alert that stands while it is tried again is one too.
-    let mut shown = Outbox::new(&host, Timestamp::now());
-    loop {
-        let (revision, mut judgements) = judge_all(&state);
-        let Ok(mut watch) = state.tenants().watch_from(revision) else {
-            continue;
-        };
+impl Feed {
+    /// What all that is known means now.
+    pub(super) fn judge_all(&self) -> Judgements {
         loop {
-            shown.observe(&judgements, Timestamp::now());
-            let alerts = shown.firing().cloned().collect();
-            *firing.lock().unwrap_or_else(PoisonError::into_inner) = alerts;
-            sender.send_if_modified(|known| {
-                let differs = **known != judgements;
-                if differs {
-                    *known = Arc::new(judgements.clone());
+            // Changes can overtake a list only under very many of them.
+            if let Ok(view) = self.view() {
+                return view.judge(Timestamp::now()).0;
+            }
+        }
+    }
+
+    fn view(&self) -> Result<View, WatchError> {
+        let tenants = self.state.tenants().list();
+        let events = self.recorder.published().list();
+        let changed_tenants = self.state.tenants().watch_from(tenants.revision)?;
+        let changed_events = self.recorder.published().watch_from(events.revision)?;
+        let corrections = events
+            .items
+            .into_iter()
+            .map(|(name, item)| (name, item.value));
+        let corrections = corrections.filter(|(_, event)| is_correction(&event.series));
+        let tenants = tenants
+            .items
+            .into_iter()
+            .map(|(name, item)| (name, item.value));
+        Ok(View {
+            tenants: tenants.collect(),
+            changed_tenants,
+            corrections: corrections.collect(),
+            changed_events,
+        })
+    }
+
+    /// Tells of every change, for as long as it is polled.
+    pub(super) async fn run(self, sender: watch::Sender<Arc<Judgements>>) {
+        // For showing: an alert that stands while it is tried again is one too.
+        let mut shown = Outbox::new(&self.host, Timestamp::now());
+        loop {
+            let Ok(mut view) = self.view() else {
+                continue;
+            };
+            loop {
+                let now = Timestamp::now();
+                let (judgements, over) = view.judge(now);
+                shown.observe(&judgements, now);
+                let alerts = shown.firing().cloned().collect();
+                *self.firing.lock().unwrap_or_else(PoisonError::into_inner) = alerts;
+                sender.send_if_modified(|known| {
+                    let differs = **known != judgements;
+                    if differs {
+                        *known = Arc::new(judgements);
+                    }
+                    differs
+                });
+                let wait = over.map(|over| {
+                    let wait = Duration::try_from(over.duration_since(now));
+                    wait.unwrap_or_default().min(LONGEST_SLEEP)
+                });
+                // Too far behind: everything is looked at again.
+                if view.follow(wait).await.is_err() {
+                    break;
                 }
-                differs
-            });
-            // Too far behind: everything is looked at again.
-            if follow(&mut watch, &mut judgements).await.is_err() {
-                break;
             }
         }
     }
 }
 
-/// Takes in the next change, and all that have happened since.
-async fn follow(
-    watch: &mut Watch<TenantName, PublishedTenant>,
-    judgements: &mut Judgements,
-) -> Result<(), WatchError> {
-    let mut next = Some(watch.next().await?);
-    while let Some(change) = next {
-        take(&change, judgements);
-        next = watch.try_next()?;
+impl View {
+    /// What it means, and when that changes by itself.
+    fn judge(&self, now: Timestamp) -> (Judgements, Option<Timestamp>) {
+        let mut judgements: Judgements = self
+            .tenants
+            .iter()
+            .map(|(name, tenant)| (name.clone(), of(name, tenant.tenant.status.as_ref(), now)))
+            .collect();
+        let mut first = None;
+        for (name, events) in self.corrections_by_tenant() {
+            let Some((tenant, judgement)) = self.tenants.get(&name).zip(judgements.get_mut(&name))
+            else {
+                continue;
+            };
+            let series = events.iter().map(|event| &event.series);
+            let (alerts, over) = corrected(&name, tenant.generation, series, now);
+            first = [first, over].into_iter().flatten().min();
+            add(judgement, alerts);
+        }
+        (judgements, first)
     }
-    Ok(())
+
+    fn corrections_by_tenant(&self) -> BTreeMap<TenantName, Vec<&Published>> {
+        let mut all: BTreeMap<TenantName, Vec<&Published>> = BTreeMap::new();
+        for event in self.corrections.values() {
+            if let Ok(name) = event.series.event.regarding.name.parse() {
+                all.entry(name).or_default().push(event);
+            }
+        }
+        all
+    }
+
+    /// Takes in the next change, and all that have happened since; or returns
+    /// after a time.
+    async fn follow(&mut self, wait: Option<Duration>) -> Result<(), WatchError> {
+        tokio::select! {
+            change = self.changed_tenants.next() => {
+                let change = change?;
+                self.take_tenant(&change);
+            }
+            change = self.changed_events.next() => {
+                let change = change?;
+                self.take_event(&change);
+            }
+            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+        }
+        while let Some(change) = self.changed_tenants.try_next()? {
+            self.take_tenant(&change);
+        }
+        while let Some(change) = self.changed_events.try_next()? {
+            self.take_event(&change);
+        }
+        Ok(())
+    }
+
+    fn take_tenant(&mut self, change: &Change<TenantName, PublishedTenant>) {
+        match change.kind {
+            ChangeKind::Deleted => drop(self.tenants.remove(&change.key)),
+            ChangeKind::Added | ChangeKind::Modified => {
+                let tenant = Arc::clone(&change.value);
+                self.tenants.insert(change.key.clone(), tenant);
+            }
+        }
+    }
+
+    fn take_event(&mut self, change: &Change<String, Published>) {
+        let gone = change.kind == ChangeKind::Deleted;
+        if gone || !is_correction(&change.value.series) {
+            self.corrections.remove(&change.key);
+            return;
+        }
+        let event = Arc::clone(&change.value);
+        self.corrections.insert(change.key.clone(), event);
+    }
 }
 
-fn take(change: &Change<TenantName, PublishedTenant>, judgements: &mut Judgements) {
-    match change.kind {
-        ChangeKind::Deleted => drop(judgements.remove(&change.key)),
-        ChangeKind::Added | ChangeKind::Modified => {
-            judgements.insert(change.key.clone(), judge(&change.key, &change.value));
+/// Adds alerts of reasons that are none yet: what differs again comes first.
+fn add(judgement: &mut Judgement, alerts: Vec<Alert>) {
+    for alert in alerts {
+        if judgement
+            .firing
+            .iter()
+            .all(|old| old.reason != alert.reason)
+        {
+            judgement.firing.push(alert);
         }
     }
 }

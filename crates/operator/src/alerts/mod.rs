@@ -34,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::recorder::Recorder;
 use crate::state::State;
+use feed::Feed;
 use sink::{Sink, SinkStatus};
 use transport::Transport;
 
@@ -136,8 +137,13 @@ impl Alerts {
             tracing::warn!("{folder}: what is left of removed alert sinks stays: {error:#}");
         }
         let mut this = Self::none(host.metadata.name.as_str());
-        let first = feed::judge_all(&state).1;
-        let (sender, judgements) = watch::channel(Arc::new(first));
+        let feed = Feed {
+            state,
+            recorder: recorder.clone(),
+            host: this.host.clone(),
+            firing: Arc::clone(&this.firing),
+        };
+        let (sender, judgements) = watch::channel(Arc::new(feed.judge_all()));
         for sink in &spec.sinks {
             let transport = Arc::new(Transport::new(sink, patience.answer)?);
             let status = Arc::<Mutex<SinkStatus>>::default();
@@ -159,12 +165,7 @@ impl Alerts {
             });
         }
         let stop = stop.clone();
-        let firing = Arc::clone(&this.firing);
-        let host = this.host.clone();
-        tasks.spawn(async move {
-            stop.run_until_cancelled(feed::run(state, host, sender, firing))
-                .await
-        });
+        tasks.spawn(async move { stop.run_until_cancelled(feed.run(sender)).await });
         Ok(this)
     }
 

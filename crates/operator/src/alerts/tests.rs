@@ -270,6 +270,36 @@ async fn alertmanager_is_told_in_its_own_words() {
     running.stop().await;
 }
 
+/// Drift that is put right at once was there all the same, and somebody made it.
+#[tokio::test]
+async fn drift_that_was_put_right_is_told_by_its_kind() {
+    let mut receiver = Receiver::down().await;
+    receiver.up([]).await;
+    let world = World::new(&format!(
+        "[{{name: hook, webhook: {{url: '{}'}}}}]",
+        receiver.url("/")
+    ));
+    let running = world.start();
+    let name: TenantName = "a".parse().unwrap();
+    let note = "UnitMode of /x: 0777 instead of 0644";
+    let event = cb_core::event::Event::tenant(&name, Reason::DriftCorrected, note);
+    world.recorder.record(event);
+    let message = receiver.accepted().await;
+    let alert = &message.body["firing"][0];
+    assert_eq!(
+        (alert["tenant"].as_str(), alert["reason"].as_str()),
+        (Some("a"), Some("UnitMode"))
+    );
+    assert_eq!(alert["message"], format!("it was put right; {note}"));
+    // After a restart it is the same alert.
+    running.stop().await;
+    let running = world.start();
+    assert_eq!(running.alerts.overview().sinks[0].waiting, 0);
+    world.set("b", Some("CrashLoop"));
+    assert_eq!(receiver.accepted().await.body["reason"], "CrashLoop");
+    running.stop().await;
+}
+
 /// Law 11: URLs and keys are read from files and are in no error.
 #[tokio::test]
 async fn a_webhook_is_signed_and_templated_and_keeps_its_secrets() {
