@@ -142,6 +142,8 @@ pub struct Observed {
     pub site_loaded: Option<bool>,
     /// The units that have run for long enough to listen on their ports.
     pub settled: BTreeSet<String>,
+    /// What is not as it was installed in the release of the scope, in words.
+    pub release_changes: Vec<String>,
     /// Who changed a file last, of those that are known for certain.
     pub actors: BTreeMap<PathBuf, Actor>,
 }

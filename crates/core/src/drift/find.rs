@@ -65,6 +65,14 @@ pub(crate) fn find(
     if !observed.release {
         let path = desired.release.path.display().to_string();
         finder.add(DriftKind::ReleaseChanged, path, "the release is gone");
+    } else if let Some(first) = observed.release_changes.first() {
+        let path = desired.release.path.display().to_string();
+        let more = observed.release_changes.len() - 1;
+        let detail = match more {
+            0 => first.clone(),
+            _ => format!("{first}, and {more} more differences"),
+        };
+        finder.add(DriftKind::ReleaseChanged, path, detail);
     }
     finder.file(&desired.env, &FILE);
     for service in &desired.services {

@@ -209,9 +209,11 @@ kinds! {
         "Sets them.",
         "Find what changed it; others may have read what is in it.";
     ReleaseChanged: Correct,
-        "The installed release is gone.",
-        "Installs it again.",
-        "Find what removed it.";
+        "The installed release is gone, or a file in it was edited, added or removed.",
+        "Installs it again. Services that were started from the edited files keep them until \
+         they are restarted.",
+        "Find what changed it: a release is for all tenants of its version. Restart the services \
+         if they may have run with the change.";
     SchemaChanged: Report,
         "The schema version of the running application is not the one that the last migration \
          left.",

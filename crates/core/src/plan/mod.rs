@@ -192,7 +192,7 @@ pub enum Action {
         user: String,
     },
     /// Make the shared release folder.
-    InstallRelease(Release),
+    InstallRelease(Box<Release>),
     /// Write a file.
     WriteFile(ManagedFile),
     /// Write a unit file. systemd does not know it before the next

@@ -33,7 +33,11 @@ impl SystemHost {
                 });
             }
             Action::EnsureFolder { folder, user } => self.ensure_folder(folder, user).await?,
-            Action::InstallRelease(release) => self.releases.install(release).await?,
+            Action::InstallRelease(release) => {
+                let installed = self.releases.install(release).await;
+                self.release_looks.forget(&release.path);
+                installed?;
+            }
             Action::WriteFile(file) => write_guarded(file, || Ok(())).await?,
             Action::WriteUnit(file) => write_guarded(file, self.units.will_change()).await?,
             Action::SetAside(path) => self.set_aside(tenant, path).await?,

@@ -6,6 +6,7 @@
 
 mod execute;
 mod observe;
+mod release_looks;
 mod reload;
 
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ use crate::sockets::Sockets;
 use crate::systemd::{Systemd, UnitEvent};
 use crate::users::Users;
 use crate::{ActionError, Counts, Done, Host, HostError, HostEvent, PortsInUse, Probe, sysctl};
+use release_looks::ReleaseLooks;
 use reload::UnitReload;
 
 /// How long the first listing of units may take at the start.
@@ -51,6 +53,7 @@ pub struct SystemHost {
     nginx: Nginx,
     nginx_ports: ReferencedPorts,
     releases: Releases,
+    release_looks: ReleaseLooks,
     health: HealthChecks,
     databases: Databases,
 }
@@ -93,6 +96,7 @@ impl SystemHost {
             spec: spec.clone(),
             files,
             actors: Actors::start(),
+            release_looks: ReleaseLooks::default(),
             systemd,
         };
         let ready = host.systemd.ready(READY_WITHIN).await;

@@ -57,6 +57,12 @@ impl SystemHost {
         let site_loaded = self.nginx.has_read(&site);
         let drop_ins = self.drop_ins(scope);
         let actors = self.who(scope, &paths, &drop_ins);
+        let installed = scope.release.as_deref();
+        let installed = installed.filter(|release| Releases::is_installed(release));
+        let release_changes = match installed {
+            Some(release) => self.release_looks.changes(&self.releases, release).await,
+            None => Vec::new(),
+        };
         Ok(Observed {
             user,
             account,
@@ -64,11 +70,12 @@ impl SystemHost {
             site_loaded: site_loaded.filter(|_| paths.contains_key(&site)),
             settled: BTreeSet::new(),
             actors,
+            release_changes,
             paths,
             units,
             enabled,
             owned_units,
-            release: scope.release.as_deref().is_some_and(Releases::is_installed),
+            release: installed.is_some(),
             secrets: scope.secrets.iter().map(|path| secret(path)).collect(),
             i360: scope.i360.as_deref().is_some_and(Path::is_file),
             bound,

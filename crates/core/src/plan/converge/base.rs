@@ -35,8 +35,11 @@ impl Planner<'_> {
             }
         }
         if !self.observed.release {
-            let action = Action::InstallRelease(self.desired.release.clone());
+            let action = Action::InstallRelease(Box::new(self.desired.release.clone()));
             self.step(Aspect::Base, action, "the release is not installed");
+        } else if !self.observed.release_changes.is_empty() {
+            let action = Action::InstallRelease(Box::new(self.desired.release.clone()));
+            self.step(Aspect::Base, action, "the release was changed");
         }
     }
 

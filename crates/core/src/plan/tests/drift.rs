@@ -287,6 +287,12 @@ fn ports_users_folders_the_site_and_the_release() {
         "/var/lib/cb/releases/cbapp/v1",
         &["InstallRelease"],
     );
+    is(
+        |w| w.observed.release_changes = vec!["`bin/api` has another content".into()],
+        ReleaseChanged,
+        "/var/lib/cb/releases/cbapp/v1",
+        &["InstallRelease"],
+    );
     let folder = PathBuf::from(home);
     let folder_of = |mode, uid| PathState::Folder { mode, uid, gid: 0 };
     let ensure: &[&str] = &["EnsureFolder"];

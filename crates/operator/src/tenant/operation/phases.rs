@@ -81,7 +81,7 @@ impl<H: Host> Engine<H> {
             return Err(fails(blocked));
         }
         if !observed.release {
-            let action = Action::InstallRelease(desired.release.clone());
+            let action = Action::InstallRelease(Box::new(desired.release.clone()));
             self.act(operation, record, &action).await?;
         }
         if let Some(backup) = &operation.restore {
