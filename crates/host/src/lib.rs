@@ -18,6 +18,7 @@ pub mod nginx;
 pub mod releases;
 mod retry;
 pub mod sockets;
+pub mod source;
 pub mod sysctl;
 mod system;
 pub mod systemd;

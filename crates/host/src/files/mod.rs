@@ -19,7 +19,7 @@ pub(crate) use cache::Stamp;
 pub use cache::{FileCache, MAX_READ, OwnedFile};
 pub use dirs::{ensure_dir, move_dir};
 pub use take::{remove_dir, take_dir, take_file};
-pub use write::{FileSpec, link, remove, remove_abandoned, remove_abandoned_below, write};
+pub use write::{FileSpec, link, relink, remove, remove_abandoned, remove_abandoned_below, write};
 
 /// Why a file or folder could not be changed or read.
 #[derive(Debug, thiserror::Error)]

@@ -125,6 +125,33 @@ pub fn link(target: &Path, path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Makes a symbolic link, or has the one that is there lead elsewhere, in one
+/// step.
+///
+/// # Errors
+/// [`FileError::InTheWay`] if something else is there.
+pub fn relink(target: &Path, path: &Path) -> Result<(), FileError> {
+    let (folder, name) = open_parent(path)?;
+    match rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink => {
+            return Err(FileError::InTheWay {
+                path: path.to_owned(),
+                found: "there already and no link".to_owned(),
+            });
+        }
+        _ => {}
+    }
+    let temporary = temporary_name();
+    let failed = |error: rustix::io::Errno| FileError::io("link", path, error);
+    rustix::fs::symlinkat(target, &folder, &temporary).map_err(failed)?;
+    if let Err(error) = rustix::fs::renameat(&folder, &temporary, &folder, &name) {
+        // Nothing else can be done here.
+        let _ = rustix::fs::unlinkat(&folder, &temporary, AtFlags::empty());
+        return Err(failed(error));
+    }
+    rustix::fs::fsync(&folder).map_err(failed)
+}
+
 /// Removes temporary files that a killed process left in a folder.
 ///
 /// # Errors
@@ -259,6 +286,20 @@ mod tests {
         assert!(remove(&path).unwrap());
         assert!(!remove(&path).unwrap());
         assert!(!remove(&folder.path().join("b/c")).unwrap());
+    }
+
+    #[test]
+    fn a_link_is_replaced_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("current");
+        for target in ["a", "b"] {
+            relink(Path::new(target), &path).unwrap();
+            assert_eq!(std::fs::read_link(&path).unwrap(), Path::new(target));
+        }
+        let file = folder.path().join("file");
+        std::fs::write(&file, "mine").unwrap();
+        relink(Path::new("a"), &file).unwrap_err();
+        assert_eq!(names(folder.path()), ["current", "file"]);
     }
 
     #[test]

@@ -112,7 +112,7 @@ pub enum ReleaseError {
 }
 
 /// How a program failed, in words; `None` if it did not.
-pub(super) fn failure(outcome: &Outcome, limits: &str) -> Option<String> {
+pub(crate) fn failure(outcome: &Outcome, limits: &str) -> Option<String> {
     let ended = match &outcome.end {
         End::Exited(0) => return None,
         End::Exited(code) => format!("ended with exit code {code}"),

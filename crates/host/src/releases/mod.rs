@@ -12,12 +12,12 @@
 
 mod archive;
 mod build;
-mod error;
+pub(crate) mod error;
 mod git;
 mod make;
 mod sums;
-mod tree;
-mod workers;
+pub(crate) mod tree;
+pub(crate) mod workers;
 
 use std::collections::HashMap;
 use std::io;
@@ -262,7 +262,7 @@ fn folders(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
 }
 
 /// File work does not hold up what else runs.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ReleaseError> + Send + 'static,
 ) -> Result<T, ReleaseError> {
     match tokio::task::spawn_blocking(work).await {

@@ -287,7 +287,7 @@ fn copy_entry(source: &Path, inside: &Path, builder: &mut Builder) -> Result<boo
 }
 
 /// Opens a regular file and nothing else, following no link.
-pub(super) fn open_plain(path: &Path) -> io::Result<File> {
+pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
     let nofollow = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let flags = i32::try_from(nofollow.bits()).unwrap_or(0);
     let file = OpenOptions::new()

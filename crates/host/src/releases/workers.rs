@@ -1,5 +1,6 @@
 //! Users without rights that read what others wrote: one for git, one for
-//! builds, each in a sandbox and one run at a time.
+//! builds, one for the repository of manifests and its keys, each in a sandbox
+//! and one run at a time.
 //!
 //! One at a time, because processes of one user could reach into each other.
 //! Their names have a `_`, which no tenant's name has.
@@ -24,6 +25,8 @@ pub(super) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 pub(super) const GIT: &str = "cb_git";
 /// The user that builds.
 pub(super) const BUILD: &str = "cb_build";
+/// The user that follows the repository of manifests.
+pub(crate) const SOURCE: &str = "cb_source";
 
 /// How many processes and threads a worker may have.
 const TASKS: u64 = 4096;
@@ -37,12 +40,13 @@ pub struct Workers {
     definition: PathBuf,
     git: Arc<Mutex<()>>,
     build: Arc<Mutex<()>>,
+    source: Arc<Mutex<()>>,
 }
 
 /// The right to run a worker, and its user.
 #[derive(Debug)]
-pub(super) struct Turn {
-    pub(super) user: User,
+pub(crate) struct Turn {
+    pub(crate) user: User,
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -58,6 +62,7 @@ impl Workers {
             definition: sysusers.join("cb_releases.conf"),
             git: Arc::default(),
             build: Arc::default(),
+            source: Arc::default(),
         }
     }
 
@@ -66,11 +71,12 @@ impl Workers {
         self.state.join("git")
     }
 
-    /// Waits for the turn to run as [`GIT`] or [`BUILD`]; the user is made if
+    /// Waits for the turn to run as [`GIT`], [`BUILD`] or [`SOURCE`]; the user is made if
     /// it is not there.
-    pub(super) async fn turn(&self, name: &'static str) -> Result<Turn, ReleaseError> {
+    pub(crate) async fn turn(&self, name: &'static str) -> Result<Turn, ReleaseError> {
         let gate = match name {
             GIT => &self.git,
+            SOURCE => &self.source,
             _ => &self.build,
         };
         let _turn = Arc::clone(gate).lock_owned().await;
@@ -79,7 +85,7 @@ impl Workers {
         }
         let definition = self.definition.clone();
         let text = format!(
-            "{}u {GIT} - \"Campaign Brain fetches releases\" {}\nu {BUILD} - \"Campaign Brain builds releases\" /\n",
+            "{}u {GIT} - \"Campaign Brain fetches releases\" {}\nu {BUILD} - \"Campaign Brain builds releases\" /\nu {SOURCE} - \"Campaign Brain follows a repository\" /\n",
             Owner::Host.header(),
             self.mirrors().display()
         );
@@ -90,7 +96,7 @@ impl Workers {
 
     /// A shell script as a worker, in a sandbox without a network that hides
     /// the folder of state.
-    pub(super) fn script(&self, user: &'static str, script: &str, time: Duration) -> Transient {
+    pub(crate) fn script(&self, user: &'static str, script: &str, time: Duration) -> Transient {
         let transient = Transient::new(&format!("{user}.service"), Path::new("/bin/sh"), time);
         transient
             .user(user)
@@ -111,7 +117,7 @@ impl Workers {
     }
 
     /// Runs a worker, whose turn it is.
-    pub(super) async fn run(&self, _: &Turn, worker: &Transient) -> Result<Outcome, ReleaseError> {
+    pub(crate) async fn run(&self, _: &Turn, worker: &Transient) -> Result<Outcome, ReleaseError> {
         Ok(self.systemd.run(worker).await?)
     }
 }
@@ -127,7 +133,7 @@ fn define(path: &Path, text: &str) -> Result<(), ReleaseError> {
 }
 
 /// Whether one of the folders in [`PATH`] has this program.
-pub(super) fn has_program(name: &str) -> bool {
+pub(crate) fn has_program(name: &str) -> bool {
     PATH.split(':')
         .any(|folder| Path::new(folder).join(name).is_file())
 }

@@ -8,6 +8,7 @@ mod execute;
 mod observe;
 mod release_looks;
 mod reload;
+mod source;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
