@@ -5,6 +5,7 @@ use cb_core::api::{Kind, TenantStatus};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::events;
 use super::get::find;
 use crate::cli::{Context, Done};
 use crate::error::CommandError;
@@ -38,7 +39,11 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Done {
     let mut texts = Vec::new();
     for (kind, objects) in &found.objects {
         for object in objects {
-            texts.push(describe(*kind, object, context.ui.now)?);
+            let mut sheet = describe(*kind, object, context.ui.now)?;
+            let fields = events::about(*kind, object.name());
+            let events = context.client.events(&fields).await?;
+            sheet.table("Events", &events::table(events.items, context.ui.now));
+            texts.push(sheet.text());
         }
     }
     if texts.is_empty() && found.errors.is_empty() {
@@ -55,7 +60,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Done {
     }
 }
 
-fn describe(kind: Kind, object: &Object, now: Timestamp) -> Result<String, CommandError> {
+fn describe(kind: Kind, object: &Object, now: Timestamp) -> Result<Sheet, CommandError> {
     let mut sheet = Sheet::default();
     sheet.field("Name", object.name());
     sheet.list("Labels", &pairs(&object.entries("/metadata/labels")));
@@ -74,7 +79,7 @@ fn describe(kind: Kind, object: &Object, now: Timestamp) -> Result<String, Comma
             sheet.block("Spec", &document(&object.value()["spec"], Format::Yaml)?);
         }
     }
-    Ok(sheet.text())
+    Ok(sheet)
 }
 
 fn tenant(sheet: &mut Sheet, object: &Object, now: Timestamp) {

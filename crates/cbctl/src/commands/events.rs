@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cb_core::api::Kind;
 use clap::ValueEnum;
 use jiff::Timestamp;
 
@@ -97,20 +98,33 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Done {
 }
 
 fn selector(args: &Args) -> Result<String, CommandError> {
-    let Some(about) = &args.about else {
+    let Some(word) = &args.about else {
         return Ok(String::new());
     };
-    let wanted = resource::parse(std::slice::from_ref(about))?;
+    let wanted = resource::parse(std::slice::from_ref(word))?;
     match wanted.as_slice() {
         [one] => match one.names.as_deref() {
-            Some([name]) => Ok(format!(
-                "regarding.kind={},regarding.name={name}",
-                one.kind.as_str()
-            )),
+            Some([name]) => Ok(about(one.kind, name)),
             _ => Err(CommandError::usage("--for takes one object").hint("write KIND/NAME")),
         },
         _ => Err(CommandError::usage("--for takes one object").hint("write KIND/NAME")),
     }
+}
+
+/// The field selector of an object's events.
+pub(super) fn about(kind: Kind, name: &str) -> String {
+    format!("regarding.kind={},regarding.name={name}", kind.as_str())
+}
+
+/// The events of one object, those last seen at the end.
+pub(super) fn table(mut events: Vec<Object>, now: Timestamp) -> Table {
+    events.sort_by_key(last_seen);
+    let mut table = Table::new(["TYPE", "REASON", "LAST SEEN", "MESSAGE"]);
+    for event in &events {
+        let [seen, kind, reason, _, message] = row(event, false, now);
+        table.row(vec![kind, reason, seen, message]);
+    }
+    table
 }
 
 fn show_all(events: &[Object], args: &Args, context: &Context) -> Result<(), CommandError> {

@@ -136,6 +136,9 @@ impl State {
     fn answer(&mut self, method: &Method, target: &str, body: &str) -> Answer {
         match target {
             "/version" => return (200, "", json!({"gitVersion": "v0.1.0", "major": "0"})),
+            path if path.starts_with("/apis/events.k8s.io/v1/events?") => {
+                return (200, "", self.list("events"));
+            }
             "/operator/v1/plan" => return (200, "", self.plan.clone()),
             _ => {}
         }
