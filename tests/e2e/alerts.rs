@@ -170,6 +170,19 @@ fn alertmanager_receives_groups_and_resolves() -> Result<()> {
             .last()
             .is_some_and(|(_, message)| message["status"] == "resolved"))
     })?;
+
+    // Drift that is put right at once is told too, by its kind.
+    world
+        .host
+        .sh("chmod 666 /etc/systemd/system/ky04-api.service")?;
+    world.waits("the drift is told", || {
+        let alerts = world.alertmanager("alerts?active=true")?;
+        let words = alerts[0]["annotations"]["description"].clone();
+        let put_right = words
+            .as_str()
+            .is_some_and(|w| w.starts_with("it was put right; "));
+        Ok(put_right && alerts[0]["labels"]["alertname"] == "UnitMode")
+    })?;
     let events = world.cbctl("events --for tenant/ky04")?;
     for reason in [
         "Created",
