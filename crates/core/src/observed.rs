@@ -255,6 +255,9 @@ pub struct Exit {
     pub code: i32,
     /// Its exit status or the signal's number.
     pub status: i32,
+    /// Whether somebody had asked systemd for a job on the unit (to stop it)
+    /// since it ran: it has not ended by itself.
+    pub asked: bool,
 }
 
 /// Signals that are sent on purpose, and not because a program is wrong.

@@ -328,9 +328,11 @@ fn how_it_ended(state: &UnitState) -> Option<(DriftKind, String)> {
         if !state.sub_state.starts_with("auto-restart") {
             return None;
         }
-    } else if !state.is_failed() || exit.is_some_and(|exit| exit.result == "timeout") {
-        // A run that ends by itself is restarted (`Restart=always`): only a
-        // stop makes the unit inactive.
+    } else if exit.is_some_and(|exit| exit.result == "timeout")
+        || (!state.is_failed() && exit.is_none_or(|exit| exit.asked))
+    {
+        // A run that ends by itself is inactive for a moment too, before
+        // systemd waits to start it again.
         let detail = if exit.is_some() {
             "somebody stopped it"
         } else {

@@ -1,6 +1,6 @@
 //! The state of all services, as the bus told it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use cb_core::observed::{Exit, UnitState};
@@ -33,6 +33,8 @@ pub(super) struct Cache {
     /// How runs ended. A unit that is stopped is soon taken away by systemd,
     /// and no listing tells how it ended: so this outlives the unit.
     exits: HashMap<String, Exit>,
+    /// The units that somebody asked for a job on since they ran.
+    asked: HashSet<String>,
     /// Whether systemd reads its unit files again and so takes every unit away
     /// for a moment.
     reloading: bool,
@@ -91,12 +93,20 @@ impl Cache {
             result: result.as_str().to_owned(),
             code: number("ExecMainCode"),
             status: number("ExecMainStatus"),
+            asked: self.asked.contains(name),
         };
         if exit.code == 0 && exit.result == "success" {
             // A run that goes on.
             self.exits.remove(name);
         } else {
             self.exits.insert(name.to_owned(), exit);
+        }
+    }
+
+    /// Somebody asked for a job on a unit.
+    pub(super) fn job_asked(&mut self, name: &str) {
+        if self.units.get(name).is_some_and(UnitState::is_active) {
+            self.asked.insert(name.to_owned());
         }
     }
 
@@ -134,6 +144,9 @@ impl Cache {
         });
         if let Some(active) = active {
             state.active_state = active;
+        }
+        if state.is_active() && !before.is_some_and(UnitState::is_active) {
+            self.asked.remove(name);
         }
         if let Some(sub) = text("SubState") {
             state.sub_state = sub;
@@ -255,6 +268,32 @@ mod tests {
         assert_eq!(cache.get("b.service"), None);
         assert!(cache.remove("a.service"));
         assert!(!cache.remove("a.service"));
+    }
+
+    /// A stop and a kill look the same but for the job.
+    #[test]
+    fn an_end_that_was_asked_for_is_known() {
+        let mut cache = Cache::default();
+        let active = |word: &'static str| HashMap::from([("ActiveState", Variant::new(word))]);
+        let ended = HashMap::from([
+            ("Result", Variant::new("success")),
+            ("ExecMainCode", Variant::new(2_i32)),
+            ("ExecMainStatus", Variant::new(15_i32)),
+        ]);
+        let mut run = |asked: bool| {
+            cache.change("a.service", &active("active"));
+            if asked {
+                cache.job_asked("a.service");
+            }
+            assert!(!cache.change("a.service", &ended));
+            assert!(cache.change("a.service", &active("inactive")));
+            let exit = cache.get("a.service").unwrap().exit.unwrap();
+            assert_eq!((exit.code, exit.status), (2, 15));
+            exit.asked
+        };
+        assert!(run(true) && !run(false) && run(true));
+        assert!(cache.remove("a.service"));
+        assert!(cache.exit("a.service").is_some());
     }
 
     /// Law 8: systemd takes all units away and brings them back when it reads

@@ -325,6 +325,10 @@ impl Reader {
                     }
                 }
             }
+            "JobNew" => {
+                let (_, _, unit): (u32, zbus::ObjectPath<'_>, &str) = body.deserialize()?;
+                self.shared.cache().job_asked(unit);
+            }
             "JobRemoved" => {
                 let (_, path, unit, result): (u32, zbus::ObjectPath<'_>, &str, &str) =
                     body.deserialize()?;

@@ -54,6 +54,7 @@ impl World {
             result: result.to_owned(),
             code,
             status,
+            asked: active == "inactive",
         });
     }
 }
