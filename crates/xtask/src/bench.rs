@@ -114,23 +114,9 @@ fn by_operator(
     artifacts: &Artifacts,
     tenants: usize,
 ) -> Result<(Vec<u8>, Measured)> {
-    let manifests = workspace.root.join("manifests");
-    let host = boot("bench-operator", artifacts, |o| {
-        o.bind_ro(manifests.display(), "/opt/cb/manifests")
-    })?;
-    host.sh("install -m 755 /opt/cb/bin/cb-operator /usr/local/bin/\n\
-         install -m 644 /opt/cb/manifests/systemd/cb-operator.service /etc/systemd/system/\n\
-         install -d /etc/cb/manifests /etc/cb/new\n\
-         systemctl daemon-reload")?;
-    host.push(HOST.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
-    host.push(APPLICATION.as_bytes(), "/etc/cb/manifests/tiny.yaml", 0o644)?;
-    host.sh("systemctl start cb-operator")
-        .with_context(|| host.journal("cb-operator"))?;
+    let host = with_operator(workspace, artifacts, "bench-operator")?;
     for name in names(tenants) {
-        let text = format!(
-            "apiVersion: campaignbrain.io/v1alpha1\nkind: Tenant\nmetadata: {{name: {name}}}\nspec:\n  \
-             application: tiny\n  version: v1\n  domains: [{name}.example.org]\n"
-        );
+        let text = manifest(&name);
         host.push(text.as_bytes(), &format!("/etc/cb/new/{name}.yaml"), 0o644)?;
     }
     let count = |unit: &str, word: &str| -> Result<usize> {
@@ -145,17 +131,7 @@ fn by_operator(
     );
     let begun = Instant::now();
     host.sh("mv /etc/cb/new/*.yaml /etc/cb/manifests/")?;
-    let ready = host.wait_until("every tenant is ready", PATIENCE, || {
-        let list = get(&host, "/apis/campaignbrain.io/v1alpha1/tenants")
-            .map_err(|error| error.to_string())?;
-        let ready = ready(&list);
-        if ready == tenants {
-            Ok(())
-        } else {
-            Err(format!("{ready} are ready"))
-        }
-    });
-    ready.with_context(|| host.journal("cb-operator"))?;
+    wait_ready(&host, tenants)?;
     let created = begun.elapsed();
     let daemon_reloads = count("_PID=1", "^Reloading\\.")? - daemon_before;
     let nginx_reloads = count("_PID=1", "Reloaded nginx")? - nginx_before;
@@ -201,6 +177,51 @@ fn by_operator(
             memory,
         },
     ))
+}
+
+/// A host with the operator running, the small application known and a folder
+/// for manifests that are to come together.
+pub(crate) fn with_operator(
+    workspace: &Workspace,
+    artifacts: &Artifacts,
+    hint: &str,
+) -> Result<TestHost> {
+    let manifests = workspace.root.join("manifests");
+    let host = boot(hint, artifacts, |o| {
+        o.bind_ro(manifests.display(), "/opt/cb/manifests")
+    })?;
+    host.sh("install -m 755 /opt/cb/bin/cb-operator /usr/local/bin/\n\
+         install -m 644 /opt/cb/manifests/systemd/cb-operator.service /etc/systemd/system/\n\
+         install -d /etc/cb/manifests /etc/cb/new\n\
+         systemctl daemon-reload")?;
+    host.push(HOST.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
+    host.push(APPLICATION.as_bytes(), "/etc/cb/manifests/tiny.yaml", 0o644)?;
+    host.sh("systemctl start cb-operator")
+        .with_context(|| host.journal("cb-operator"))?;
+    Ok(host)
+}
+
+/// A tenant of the small application.
+pub(crate) fn manifest(name: &str) -> String {
+    format!(
+        "apiVersion: campaignbrain.io/v1alpha1\nkind: Tenant\nmetadata: {{name: {name}}}\nspec:\n  \
+         application: tiny\n  version: v1\n  domains: [{name}.example.org]\n"
+    )
+}
+
+/// Waits until so many tenants are ready.
+pub(crate) fn wait_ready(host: &TestHost, tenants: usize) -> Result<()> {
+    let ready = host.wait_until("every tenant is ready", PATIENCE, || {
+        let list = get(host, "/apis/campaignbrain.io/v1alpha1/tenants")
+            .map_err(|error| error.to_string())?;
+        let ready = ready(&list);
+        if ready == tenants {
+            Ok(())
+        } else {
+            Err(format!("{ready} are ready"))
+        }
+    });
+    ready.with_context(|| host.journal("cb-operator"))
 }
 
 /// How many calls of the operator the monitor has seen, up to a call of ours
@@ -284,7 +305,7 @@ fn boot(
     Ok(host)
 }
 
-fn names(tenants: usize) -> impl Iterator<Item = String> {
+pub(crate) fn names(tenants: usize) -> impl Iterator<Item = String> {
     (0..tenants).map(|n| format!("t{n:04}"))
 }
 
@@ -309,7 +330,7 @@ fn ready(list: &Value) -> usize {
     items.iter().filter(is_ready).count()
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
+pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
 }
