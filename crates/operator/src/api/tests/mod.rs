@@ -6,6 +6,7 @@ mod fake;
 mod hostile;
 mod metrics;
 mod operations;
+mod rollouts;
 mod writes;
 
 use fake::Fake;
