@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::client::Client;
 use crate::commands::{
     alerts, apply, backup, completion, delete, describe, diff, drift, events, get, restore,
-    rollout, upgrade, validate, version,
+    rollout, source, upgrade, validate, version,
 };
 use crate::error::CommandError;
 use crate::output::{Format, Ui};
@@ -76,6 +76,8 @@ enum Command {
     Backup(backup::Args),
     /// Bring a tenant's database back from a backup
     Restore(restore::Args),
+    /// Show which commit the manifests are, look for a new one, accept one
+    Source(source::Args),
     /// Check manifests; needs no operator
     Validate(validate::Args),
     /// Show the versions of cbctl and of the operator
@@ -132,6 +134,7 @@ fn run(command: &Command, context: &Context) -> Done {
             Command::Rollout(args) => rollout::run(args, context).await,
             Command::Backup(args) => backup::run(args, context).await,
             Command::Restore(args) => restore::run(args, context).await,
+            Command::Source(args) => source::run(args, context).await,
             Command::Validate(args) => validate::run(args, context),
             Command::Version(args) => version::run(args, context).await,
             Command::Completion(args) => completion::run(

@@ -7,6 +7,7 @@ pub(crate) mod api;
 pub(crate) mod happenings;
 pub(crate) mod operations;
 pub(crate) mod rollouts;
+pub(crate) mod source;
 mod status;
 
 use std::cell::Cell;

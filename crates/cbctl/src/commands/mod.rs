@@ -13,6 +13,7 @@ mod follow;
 pub(crate) mod get;
 pub(crate) mod restore;
 pub(crate) mod rollout;
+pub(crate) mod source;
 pub(crate) mod upgrade;
 pub(crate) mod validate;
 pub(crate) mod version;
