@@ -49,8 +49,8 @@ pub struct Tip<'a> {
     pub history: History,
     /// Why its signature is not good, if one is asked for.
     pub unsigned: Option<&'a str>,
-    /// Entries that are neither files nor folders, with what they are.
-    pub odd: &'a [(String, &'static str)],
+    /// What is in it and must not be, in words with the place.
+    pub odd: &'a [String],
     /// Its manifests.
     pub manifests: &'a Scan,
 }
@@ -158,11 +158,7 @@ fn known_after(known: &Known, manifests: &Scan) -> Known {
 
 /// Everything that is wrong in the commit.
 fn wrong(known: &Known, host: &Host, git: &GitRepository, tip: Tip<'_>, now: u64) -> Vec<String> {
-    let of_entry = |(path, what): &(String, &str)| {
-        let path = git.in_repository(&crate::types::shown(path));
-        format!("{path}: is {what}; a repository of manifests has files and folders only")
-    };
-    let mut out: Vec<String> = tip.odd.iter().map(of_entry).collect();
+    let mut out = tip.odd.to_vec();
     let Admission {
         tenants,
         applications,

@@ -94,7 +94,7 @@ fn judged_with(
     after: &Scan,
     history: History,
     accepted: Option<char>,
-    (unsigned, odd): (Option<&str>, &[(String, &'static str)]),
+    (unsigned, odd): (Option<&str>, &[String]),
 ) -> Verdict {
     let tip = Tip {
         commit: &id('b'),
@@ -161,7 +161,7 @@ fn one_error_refuses_the_commit() {
         "{messages}"
     );
     assert!(messages.contains("hosts/web1/b.yaml:7:"), "{messages}");
-    let odd = [("link".to_owned(), "a symbolic link")];
+    let odd = ["hosts/web1/link: is a symbolic link".to_owned()];
     let found = judged_with(&three(), History::Forward, None, (None, &odd));
     let (_, messages) = refused(found);
     assert!(messages.starts_with("hosts/web1/link: is a symbolic link"));
