@@ -8,6 +8,7 @@ mod absence;
 mod alerts;
 mod cbctl;
 mod crash;
+mod drift;
 mod example;
 mod faults;
 mod input;
