@@ -93,6 +93,14 @@ impl Backup {
         let id = format!("{}-{number}", now.strftime("%Y%m%dt%H%M%Sz"));
         id.parse().expect("digits, letters and `-`")
     }
+
+    /// When a backup of this identifier was made, if the identifier says so.
+    #[must_use]
+    pub fn made(id: &BackupId) -> Option<Timestamp> {
+        let (time, _) = id.as_str().split_once('-')?;
+        let time = jiff::civil::DateTime::strptime("%Y%m%dt%H%M%Sz", time).ok()?;
+        Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    }
 }
 
 /// What retention has to know of a backup, or of a copy of one.
@@ -215,6 +223,8 @@ mod tests {
         let first = Backup::new_id(now, 1);
         let second = Backup::new_id(now, 2);
         assert_eq!(first.as_str(), "20261124t213000z-1");
+        assert_eq!(Backup::made(&first), Some(now));
+        assert_eq!(Backup::made(&"by-hand".parse().unwrap()), None);
         assert!(first < second);
     }
 

@@ -110,9 +110,10 @@ reasons! {
          into the backups.",
         "Nothing, if it was meant; otherwise put the manifest back.";
     DriftDetected: Warning,
-        "Something on the host is not as it was applied, and driftPolicy is Detect.",
+        "Something on the host is not as it was applied: driftPolicy is Detect, or it is not the \
+         operator that can undo it, or systemd restarts a service that ended.",
         "Reports it and changes nothing.",
-        "See `cbctl diff`; undo the change on the host, or put it into the manifest, or set \
+        "See `cbctl drift`; undo the change on the host, or put it into the manifest, or set \
          driftPolicy to Correct.";
     DriftCorrected: Normal,
         "Something on the host was not as it was applied.",
@@ -156,9 +157,17 @@ reasons! {
         "Keeps it for as long as the backup policy says.",
         "Nothing.";
     BackupFailed: Warning,
-        "A backup could not be taken, verified or copied.",
+        "A backup could not be taken, or was not as its source.",
         "Tries again at the next time; an upgrade that needs the backup is not begun.",
         "Do what the message says, for example make room on the disk.";
+    BackupCopied: Normal,
+        "A backup was copied off the host, read back and compared.",
+        "Keeps the copy by the backup policy, also when the backup on the host is gone.",
+        "Nothing; `cbctl backup fetch` brings a copy back.";
+    BackupNotCopied: Warning,
+        "A tenant's backups could not be copied off the host.",
+        "Tries again after a growing pause; upgrades and backups go on without.",
+        "Do what the message says: the destination is away, or does not take the copies.";
     Restored: Normal,
         "The tenant's database was restored from a backup.",
         "Starts the services on it.",

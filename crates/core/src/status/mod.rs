@@ -75,6 +75,9 @@ impl Facet {
     }
 }
 
+/// The condition of the copies of a tenant's backups, see [`Copying`].
+const COPIED: &str = "BackupsCopied";
+
 /// Something that keeps a tenant from being ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -110,6 +113,20 @@ impl Problem {
     }
 }
 
+/// What is known of the copies of a tenant's backups off the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Copying {
+    /// The Host names no destination.
+    #[default]
+    Nowhere,
+    /// The operator has not looked since its start: what was said before stands.
+    Unknown,
+    /// Every backup that there was had a copy.
+    Done,
+    /// Not every backup has one, for this reason.
+    Failed(String),
+}
+
 /// All that a status is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Pass<'a> {
@@ -125,6 +142,9 @@ pub struct Pass<'a> {
     pub health: &'a BTreeMap<ObjectName, Health>,
     /// What keeps the tenant from being ready.
     pub problems: &'a [Problem],
+    /// What is known of copies of its backups. It does not keep the tenant from
+    /// being ready.
+    pub copying: &'a Copying,
     /// The status before.
     pub previous: Option<&'a TenantStatus>,
     /// The time, RFC 3339 in UTC.
@@ -367,6 +387,20 @@ fn conditions(pass: Pass<'_>) -> Vec<Condition> {
     }
     let (drifted, reason, message) = drifted(pass);
     add("Drifted", drifted, reason, message);
+    match pass.copying {
+        Copying::Nowhere => {}
+        Copying::Unknown => {
+            let before = pass.previous.and_then(|before| before.condition(COPIED));
+            out.extend(before.cloned());
+        }
+        Copying::Done => {
+            let message = "its backups are copied off the host";
+            add(COPIED, ConditionStatus::True, "Copied", message.into());
+        }
+        Copying::Failed(message) => {
+            add(COPIED, ConditionStatus::False, "NotCopied", message.clone());
+        }
+    }
     out
 }
 

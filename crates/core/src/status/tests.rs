@@ -10,7 +10,17 @@ fn record() -> Record {
 }
 
 fn status(problems: &[Problem], previous: Option<&TenantStatus>, now: &str) -> TenantStatus {
+    copying(&Copying::Nowhere, problems, previous, now)
+}
+
+fn copying(
+    copying: &Copying,
+    problems: &[Problem],
+    previous: Option<&TenantStatus>,
+    now: &str,
+) -> TenantStatus {
     TenantStatus::of(Pass {
+        copying,
         record: &record(),
         desired: None,
         plan: &Plan::default(),
@@ -77,4 +87,30 @@ fn a_tenant_that_is_removed_is_not_ready() {
     assert_eq!(kinds(&stuck), [("Ready", "False"), ("Stalled", "True")]);
     let message = &stuck.condition("Stalled").unwrap().message;
     assert!(message.ends_with("; no place for backups"), "{message}");
+}
+
+/// Law 8: what is not known after a restart changes nothing, and a backup
+/// without a copy keeps no tenant from being ready.
+#[test]
+fn copies_have_a_condition_where_there_are_any() {
+    let kind = "BackupsCopied";
+    let (first, later) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+    let nowhere = status(&[], None, first);
+    assert!(nowhere.condition(kind).is_none());
+    let failed = Copying::Failed("the folder /mnt is away".into());
+    let failed = copying(&failed, &[], Some(&nowhere), first);
+    let told = failed.condition(kind).unwrap();
+    assert_eq!(told.message, "the folder /mnt is away");
+    assert_eq!(
+        (told.status, told.reason.as_str(), failed.is_ready()),
+        (ConditionStatus::False, "NotCopied", true)
+    );
+    let unknown = copying(&Copying::Unknown, &[], Some(&failed), later);
+    assert_eq!(unknown, failed);
+    let done = copying(&Copying::Done, &[], Some(&unknown), later);
+    let told = done.condition(kind).unwrap();
+    assert_eq!(
+        (told.status, told.last_transition_time.as_str()),
+        (ConditionStatus::True, later)
+    );
 }
