@@ -5,6 +5,7 @@
 //! once the job has gone on; root takes the folder when the job has ended. Both
 //! can be done again at any point. Nothing that was kept is ever deleted here.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use cb_core::backup::{Backup, BackupFile};
@@ -21,6 +22,7 @@ impl Work<'_> {
     pub(super) async fn verify(&self, id: &BackupId) -> Result<Backup, JobError> {
         let backup = self.require_backup(id)?;
         let folder = self.database.backups.join(id.as_str());
+        lend(&folder, self.user.gid)?;
         if !backup.verified {
             // It could not be opened when it was made either.
             let all = backup.files.clone();
@@ -61,6 +63,7 @@ impl Work<'_> {
     async fn put(&self, id: &BackupId, aside: &Path) -> Result<Backup, JobError> {
         let backup = self.require_backup(id)?;
         let folder = self.database.backups.join(id.as_str());
+        lend(&folder, self.user.gid)?;
         let (database, rest) = split(&backup)?;
         let at = folder.clone();
         blocking(move || store::compare(&at, &rest)).await?;
@@ -178,6 +181,27 @@ fn close(folder: &Path, gid: u32) -> Result<(), FileError> {
     Ok(())
 }
 
+/// Lets the tenant's jobs read a database among the backups, as one that was
+/// made here lets them: it may have been fetched from off the host, or made
+/// when the tenant's group had another id.
+fn lend(folder: &Path, gid: u32) -> Result<(), FileError> {
+    let spec = |mode| FileSpec {
+        gid,
+        ..FileSpec::own(mode)
+    };
+    files::ensure_dir(folder, spec(0o750))?;
+    for suffix in std::iter::once("").chain(SIDECARS) {
+        let path = folder.join(format!("{}{suffix}", Backup::DATABASE));
+        let lent = path
+            .symlink_metadata()
+            .is_ok_and(|meta| (meta.uid(), meta.gid(), meta.mode() & 0o7777) == (0, gid, 0o640));
+        if !lent {
+            files::take_file(&path, spec(0o640))?;
+        }
+    }
+    Ok(())
+}
+
 /// The database of a backup, and its other files.
 fn split(backup: &Backup) -> Result<(BackupFile, Vec<BackupFile>), JobError> {
     let (database, rest): (Vec<_>, Vec<_>) = backup
@@ -194,9 +218,36 @@ fn split(backup: &Backup) -> Result<(BackupFile, Vec<BackupFile>), JobError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
+
+    fn seen(path: &Path) -> (u32, u32, u32) {
+        let meta = path.metadata().unwrap();
+        (meta.uid(), meta.gid(), meta.mode() & 0o777)
+    }
+
+    /// Law 11: the `.env` of a backup stays root's alone.
+    #[test]
+    fn a_database_that_was_fetched_is_lent_to_its_tenant() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("b1");
+        std::fs::create_dir(&folder).unwrap();
+        let closed = |mode| std::fs::Permissions::from_mode(mode);
+        for name in [Backup::DATABASE, "database.duckdb.wal", Backup::ENV] {
+            std::fs::write(folder.join(name), "rows").unwrap();
+            std::fs::set_permissions(folder.join(name), closed(0o600)).unwrap();
+        }
+        std::fs::set_permissions(&folder, closed(0o700)).unwrap();
+        lend(&folder, 4322).unwrap();
+        assert_eq!(seen(&folder), (0, 4322, 0o750));
+        for name in [Backup::DATABASE, "database.duckdb.wal"] {
+            assert_eq!(seen(&folder.join(name)), (0, 4322, 0o640));
+        }
+        assert_eq!(seen(&folder.join(Backup::ENV)), (0, 0, 0o600));
+        // One that is right is not touched, whatever other name it has.
+        std::fs::hard_link(folder.join(Backup::DATABASE), root.path().join("copy")).unwrap();
+        lend(&folder, 4322).unwrap();
+    }
 
     #[test]
     fn what_was_kept_becomes_roots_and_an_empty_folder_goes() {
@@ -211,11 +262,7 @@ mod tests {
         std::os::unix::fs::chown(&file, Some(4321), Some(4321)).unwrap();
         close(&folder, 4322).unwrap();
         close(&folder, 4322).unwrap();
-        let meta = file.metadata().unwrap();
-        assert_eq!(
-            (meta.uid(), meta.gid(), meta.mode() & 0o777),
-            (0, 4322, 0o640)
-        );
+        assert_eq!(seen(&file), (0, 4322, 0o640));
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
     }
 }
