@@ -41,7 +41,8 @@ pub(crate) fn run(workspace: &Workspace, keep: bool) -> Result<()> {
 
     title("Install the operator, as docs/operations.md says");
     for command in [
-        "install -m 755 /opt/cb/bin/cb-operator /opt/cb/bin/cbctl /opt/cb/bin/cb-duckdb /usr/local/bin/ && install -m 644 /opt/cb/bin/libduckdb.so /usr/local/lib/",
+        "install -m 755 /opt/cb/bin/cb-operator /opt/cb/bin/cbctl /opt/cb/bin/cb-duckdb /usr/local/bin/",
+        "install -m 644 /opt/cb/bin/libduckdb.so /usr/local/lib/",
         "install -D -m 644 /opt/cb/manifests/host.yaml /etc/cb/host.yaml",
         "install -d /etc/cb/manifests",
         "install -m 644 /opt/cb/manifests/systemd/cb-operator.service /etc/systemd/system/",
@@ -87,6 +88,42 @@ pub(crate) fn run(workspace: &Workspace, keep: bool) -> Result<()> {
         "grep -q ^Restart=always /etc/systemd/system/oh09-api.service",
     )?;
     demo.shown("journalctl -u cb-operator -o cat --no-pager | grep -i drift | tail -n 4 || true")?;
+
+    title("Upgrade a tenant: back up and verify, migrate, switch, verify");
+    demo.shown("curl -sSf -H 'Host: ky04.example.org' -H 'Content-Type: application/json' -d '{\"name\": \"Ada Lovelace\"}' http://localhost/api/contacts; echo")?;
+    demo.shown("cbctl upgrade ky04 --to v0.2.0")?;
+    demo.shown("cbctl backup list ky04")?;
+    let page = demo
+        .shown("curl -sS -H 'Host: ky04.example.org' http://localhost/ | grep -E 'Ada|<footer>'")?;
+    ensure!(
+        page.contains("Ada Lovelace") && page.contains("v0.2.0"),
+        "ky04 lost something"
+    );
+
+    title("Upgrade to a version that does not work: it is rolled back");
+    demo.shown(
+        "cp -r /srv/cbapp/v0.3.0 /srv/broken && echo v0.3.0-broken >/srv/broken/VERSION && echo unhealthy >/srv/broken/FAULT",
+    )?;
+    demo.shown("sed -i '/^  services:/i\\  - name: v0.3.0-broken\\n    folder: {path: /srv/broken}' /etc/cb/manifests/cbapp.yaml")?;
+    // Its services are given a minute to answer.
+    demo.shown("sed -i 's|path: /health|path: /health\\n      startTimeoutSeconds: 10|' /etc/cb/manifests/cbapp.yaml")?;
+    demo.until(
+        "the Application has the version",
+        "cbctl get application cbapp -o yaml | grep -q broken",
+    )?;
+    demo.shown("cbctl upgrade ky04 --to v0.3.0-broken || echo \"exit code $?\"")?;
+    demo.shown("cbctl get tenants")?;
+    let page = demo
+        .shown("curl -sS -H 'Host: ky04.example.org' http://localhost/ | grep -E 'Ada|<footer>'")?;
+    ensure!(
+        page.contains("Ada Lovelace") && page.contains("v0.2.0"),
+        "ky04 is not as before"
+    );
+    demo.shown("sed -i 's/version: v0.3.0-broken/version: v0.2.0/' /etc/cb/manifests/ky04.yaml")?;
+    demo.until(
+        "ky04 is ready again",
+        "cbctl wait tenant/ky04 --for=condition=Ready --timeout 1s",
+    )?;
 
     title("Stop the operator: the tenants go on");
     demo.shown("systemctl stop cb-operator")?;

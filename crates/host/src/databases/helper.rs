@@ -31,6 +31,7 @@ impl Work<'_> {
             "--progress".to_owned(),
             format!("--memory-limit={}KB", memory / 1000),
             format!("--timeout={}", self.database.timeout.as_secs()),
+            format!("--threads={}", threads()),
         ];
         Call {
             work: self,
@@ -102,6 +103,12 @@ impl Call<'_> {
             (end, Some(_)) => Err(failed(JobFailure::Failed, format!("{PROGRAM}: {end:?}"))),
         }
     }
+}
+
+/// Half of the processors: the tenant waits for the job, the others work.
+fn threads() -> usize {
+    let all = std::thread::available_parallelism().map_or(1, usize::from);
+    all.div_ceil(2).min(4)
 }
 
 /// What the exit code and the document of a failure mean. DuckDB's own words
