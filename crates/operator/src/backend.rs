@@ -9,6 +9,7 @@ mod drift;
 mod manifest;
 mod operations;
 mod plan;
+mod source;
 mod target;
 mod wishes;
 
@@ -33,6 +34,7 @@ use crate::daemon::Daemon;
 use crate::metrics::Metrics;
 use crate::recorder::Recorder;
 use crate::rollouts::Rollouts;
+use crate::source::Source;
 use crate::state::{ApplicationRecord, PublishedTenant, State};
 use target::{Target, find};
 
@@ -59,6 +61,10 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
 
     fn rollouts(&self) -> &Rollouts {
         &self.rollouts
+    }
+
+    fn source(&self) -> Option<&Source> {
+        self.source.get()
     }
 
     fn alerts(&self) -> Option<&Alerts> {
@@ -107,7 +113,7 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
         self.alone_in(&target, &put.name)?;
         self.admissible(&target, &file, &object)?;
         if !put.dry_run {
-            self.write_manifest(&target, put.text).await?;
+            self.write_manifest(&target, &object, put.text).await?;
             self.look_at_manifests().await;
         }
         Ok(PutResult {
@@ -138,11 +144,7 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
             return Ok(());
         }
         if target.current.is_some() || target.refused {
-            let path = self.manifests.join(&target.path);
-            let removed = tokio::task::spawn_blocking(move || files::remove(&path)).await;
-            removed
-                .map_err(internal)?
-                .map_err(|error| Refusal::Internal(chain(&error)))?;
+            self.remove_manifest(&target, kind, name).await?;
         }
         // The reading without the file is judged first: an older one that
         // still has it must not bring the tenant back.
@@ -266,7 +268,34 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         }
     }
 
-    async fn write_manifest(&self, target: &Target, text: String) -> Result<(), Refusal> {
+    async fn remove_manifest(
+        &self,
+        target: &Target,
+        kind: Kind,
+        name: &str,
+    ) -> Result<(), Refusal> {
+        if let Some(source) = self.source.get() {
+            let wish = source::Wish::remove(&target.path, kind, name);
+            return self.commit(source, wish).await;
+        }
+        let path = self.manifests.join(&target.path);
+        let removed = tokio::task::spawn_blocking(move || files::remove(&path)).await;
+        removed
+            .map_err(internal)?
+            .map(drop)
+            .map_err(|error| Refusal::Internal(chain(&error)))
+    }
+
+    async fn write_manifest(
+        &self,
+        target: &Target,
+        object: &AnyObject,
+        text: String,
+    ) -> Result<(), Refusal> {
+        if let Some(source) = self.source.get() {
+            let wish = source::Wish::write(&target.path, object, text.into_bytes());
+            return self.commit(source, wish).await;
+        }
         let path = self.manifests.join(&target.path);
         let replace = target.current.is_some() || target.refused;
         let work = move || -> Result<(), Refusal> {

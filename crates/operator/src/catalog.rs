@@ -54,6 +54,8 @@ pub struct Catalog {
     status: Arc<StatusFiles>,
     recorder: Recorder,
     seen: Mutex<Seen>,
+    /// The commit that the folder of manifests is, if it is one.
+    revision: Mutex<Option<String>>,
     /// One reading at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -111,8 +113,31 @@ impl Catalog {
             status,
             recorder,
             seen: Mutex::default(),
+            revision: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Says which commit the folder of manifests is from now on; returns what
+    /// was said before.
+    pub fn set_revision(&self, revision: Option<String>) -> Option<String> {
+        let mut now = self.revision.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *now, revision)
+    }
+
+    fn revision(&self) -> Option<String> {
+        let now = self.revision.lock().unwrap_or_else(PoisonError::into_inner);
+        now.clone()
+    }
+
+    /// What was accepted so far.
+    #[must_use]
+    pub fn known_now(&self) -> Known {
+        let missing = {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.missing.clone()
+        };
+        self.known(&missing)
     }
 
     /// The last reading, parsed.
@@ -277,7 +302,9 @@ impl Catalog {
                     object,
                     file,
                     change,
-                } if *change != Change::Same => self.accept(object, file).await,
+                } if *change != Change::Same || self.has_no_revision(name) => {
+                    self.accept(object, file).await
+                }
                 Decision::NotPlaced { .. } => self.leave(name, Phase::Retaining).await,
                 Decision::Accept { .. } | Decision::Keep => continue,
             };
@@ -320,23 +347,38 @@ impl Catalog {
         taken
     }
 
+    /// Whether the folder is a commit now, and the tenant is from before that.
+    fn has_no_revision(&self, name: &TenantName) -> bool {
+        self.revision().is_some()
+            && self
+                .state
+                .with_records(|records| records.get(name).is_some_and(|r| r.revision.is_none()))
+    }
+
     async fn accept(&self, tenant: &Arc<Tenant>, file: &str) -> anyhow::Result<()> {
         let name = &tenant.metadata.name;
+        let revision = self.revision();
+        let of = revision
+            .as_ref()
+            .map(|revision| format!(" of commit {revision}"));
+        let of = of.unwrap_or_default();
         let mut reason = Reason::ManifestAccepted;
         if self.state.record(name).is_some() {
             self.state
                 .update(name, |record| {
                     record.accept(tenant, file);
+                    record.revision = revision;
                 })
                 .await?;
         } else {
             reason = Reason::Created;
             let mut record = Record::new(Tenant::clone(tenant), file.to_owned());
             record.created = Some(crate::now());
+            record.revision = revision;
             self.state.insert(record).await?;
         }
-        tracing::info!(tenant = %name, file, "{name}: the manifest in {file} is accepted");
-        let note = format!("the manifest in {file} is accepted");
+        tracing::info!(tenant = %name, file, "{name}: the manifest in {file}{of} is accepted");
+        let note = format!("the manifest in {file}{of} is accepted");
         self.recorder.record(Event::tenant(name, reason, note));
         Ok(())
     }

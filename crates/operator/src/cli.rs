@@ -34,6 +34,7 @@ use crate::release_gc::ReleaseGc;
 use crate::rollouts::{RolloutFolder, Rollouts};
 use crate::state::State;
 use crate::status_file::StatusFiles;
+use crate::source::{self, Follower};
 use crate::tenant::{Drifts, Engine, Readiness, Slots};
 use crate::{events, logging, recover};
 
@@ -122,8 +123,21 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let ledger = Arc::new(state.with_records(|records| Ledger::new(records, recovered.ports)));
 
     let host = Arc::new(SystemHost::start(&spec.spec).await?);
-    let manifests = real_folder(paths.manifests.as_str());
-    let sink = Arc::new(StatusFiles::new(manifests.clone(), Arc::clone(&metrics)));
+    let repository = host.repository(spec.metadata.name.as_str());
+    let (manifests, sink) = if repository.is_some() {
+        // A link to the commit in effect.
+        let manifests = cb_host::source::current(&state_folder);
+        let statuses = state_folder.join("status");
+        (
+            manifests,
+            StatusFiles::apart(statuses, Arc::clone(&metrics)),
+        )
+    } else {
+        let manifests = real_folder(paths.manifests.as_str());
+        let sink = StatusFiles::new(manifests.clone(), Arc::clone(&metrics));
+        (manifests, sink)
+    };
+    let sink = Arc::new(sink);
     let counted = Arc::clone(&host);
     metrics.at_scrape(move |sheet| collect::host(sheet, counted.counts()));
     for name in state.names() {
@@ -196,6 +210,20 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     daemon.controller.add_all(
         daemon.engine.state.names(),
         crate::controller::Reason::Resync,
+    if let (Some(repository), Some(git)) = (repository, spec.spec.source.git.clone()) {
+        let revision = cb_host::source::published(&state_folder);
+        daemon.catalog.set_revision(revision.map(String::from));
+        let start = source::Start {
+            repository,
+            git,
+            state: state_folder.clone(),
+        };
+        let (follower, source) = Follower::new(start, Arc::clone(&daemon));
+        // Nothing else sets it.
+        let _ = daemon.source.set(source);
+        let until = stop.clone();
+        tasks.spawn(async move { until.run_until_cancelled(follower.run()).await });
+    }
     );
     daemon.look_at_manifests().await;
     daemon.forget_lost_wishes().await;

@@ -24,6 +24,7 @@ use crate::controller::{Ended, Reason, Tenants};
 use crate::events;
 use crate::metrics::collect;
 use crate::rollouts::Rollouts;
+use crate::source::Source;
 use crate::state::PublishedTenant;
 use crate::tenant::Engine;
 
@@ -53,6 +54,9 @@ pub struct Daemon<H> {
     /// Tells people of tenants that need them; set once the manifests were
     /// read, so that nothing counts as gone before.
     pub alerts: OnceLock<Alerts>,
+    /// The repository of manifests, if the Host follows one; set before
+    /// anything is written.
+    pub source: OnceLock<Source>,
     /// The fleet upgrades.
     pub rollouts: Arc<Rollouts>,
     /// One write of a manifest at a time.
@@ -108,6 +112,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             folder,
             manifests,
             alerts: OnceLock::new(),
+            source: OnceLock::new(),
             rollouts,
             writing: tokio::sync::Mutex::new(()),
             ready: AtomicBool::new(false),

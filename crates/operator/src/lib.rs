@@ -36,6 +36,7 @@ pub mod records;
 pub mod recover;
 pub mod release_gc;
 pub mod rollouts;
+pub mod source;
 pub mod state;
 pub mod status_file;
 pub mod tenant;

@@ -1,6 +1,9 @@
 //! Writes statuses beside the manifests: `ky04.yaml` gets `ky04.status.yaml`,
 //! and a file with several objects `FILE.NAME.status.yaml` for each tenant.
 //!
+//! On a Host that follows a git repository they are in a folder of their own
+//! in the same layout, as nothing is written into a commit.
+//!
 //! A status is written only when it differs from what is written (law 8),
 //! never over a file that is not the operator's (law 3), and a failure to
 //! write it never stops a pass: the folder may be read-only.
@@ -33,6 +36,8 @@ pub trait StatusSink: Send + Sync {
 #[derive(Debug)]
 pub struct StatusFiles {
     root: PathBuf,
+    /// Whether the folder is the operator's own, and made as needed.
+    apart: bool,
     /// How many objects each manifest file has; 1 for those not listed.
     objects: Mutex<Arc<BTreeMap<String, usize>>>,
     /// What was written where: by tenant, or by file for a manifest that no
@@ -64,10 +69,20 @@ impl StatusFiles {
     pub fn new(root: PathBuf, metrics: Arc<Metrics>) -> Self {
         Self {
             root,
+            apart: false,
             objects: Mutex::default(),
             written: Mutex::default(),
             failed: Mutex::default(),
             metrics,
+        }
+    }
+
+    /// Status files in a folder of their own.
+    #[must_use]
+    pub fn apart(root: PathBuf, metrics: Arc<Metrics>) -> Self {
+        Self {
+            apart: true,
+            ..Self::new(root, metrics)
         }
     }
 
@@ -181,9 +196,13 @@ impl StatusFiles {
                 );
             }
         };
+        let apart = self.apart;
         let work = move || {
             if let Some(moved) = moved {
                 remove_owned(&moved, &owner)?;
+            }
+            if apart && let Some(folder) = path.parent() {
+                files::ensure_dir(folder, FileSpec::own(0o755)).map_err(|error| chain(&error))?;
             }
             write_owned(&path, &text, &owner)
         };
@@ -301,6 +320,16 @@ mod tests {
         );
         sink.remove(&"ky04".parse().unwrap(), "ky04.yaml").await;
         assert!(!path.exists());
+    }
+
+    /// Nobody has made the folders of a repository there.
+    #[tokio::test]
+    async fn a_folder_of_their_own_is_made_as_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("status");
+        let sink = StatusFiles::apart(root.clone(), Metrics::new());
+        sink.write_refused("ky04", "eu/ky04.yaml", "no").await;
+        assert!(root.join("eu/ky04.status.yaml").is_file());
     }
 
     /// Law 12: a tenant that was renamed in its file has to wait for the status

@@ -20,6 +20,7 @@ use crate::alerts::Alerts;
 use crate::metrics::Metrics;
 use crate::recorder::Recorder;
 use crate::rollouts::Rollouts;
+use crate::source::Source;
 use crate::state::State;
 
 /// The daemon, as the API sees it.
@@ -35,6 +36,10 @@ pub trait Backend: Operations {
     fn recorder(&self) -> &Recorder;
     /// The fleet upgrades.
     fn rollouts(&self) -> &Rollouts;
+    /// The repository of manifests; none if the Host reads a folder.
+    fn source(&self) -> Option<&Source> {
+        None
+    }
     /// The alert sinks; none while the operator starts.
     fn alerts(&self) -> Option<&Alerts>;
     /// Whether manifests are being kept; if not, why.

@@ -27,6 +27,7 @@ mod routes;
 mod selector;
 mod server;
 mod socket;
+mod source;
 mod status;
 mod stream;
 mod upgrade;

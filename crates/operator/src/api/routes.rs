@@ -28,7 +28,9 @@ use super::problem::{Problem, ProblemKind};
 use super::request::{self, Format, MAX_PLAN_BODY, Options};
 use super::selector::Selector;
 use super::status::Failure;
-use super::{backups, discovery, events, health, metrics, object, rollouts, upgrade, watch};
+use super::{
+    backups, discovery, events, health, metrics, object, rollouts, source, upgrade, watch,
+};
 
 /// How many watches there may be; the other connections are for the rest.
 const MAX_WATCHES: usize = 32;
@@ -226,6 +228,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .merge(operations())
         .merge(events::routes())
         .merge(rollouts::routes())
+        .merge(source::routes())
         .route_layer(middleware::from_fn(negotiate));
     Router::new()
         .route("/livez", get(health::alive))

@@ -101,6 +101,11 @@ impl Edit {
         })
     }
 
+    /// The file, what was in it, and what is to be in it.
+    pub(super) fn into_change(self) -> (String, Vec<u8>, Vec<u8>) {
+        (self.file, self.before, self.after)
+    }
+
     /// Writes it. It blocks.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use crate::api::{Asked, Operations, Problem, ProblemKind, Refusal, Restore, Upgr
 use crate::controller::Reason;
 use crate::daemon::Daemon;
 
+use crate::catalog::real_folder;
 #[async_trait]
 impl<H: cb_host::Host + 'static> Operations for Daemon<H> {
     async fn upgrade(&self, tenant: &TenantName, wish: Upgrade) -> Result<Asked, Problem> {
@@ -242,11 +243,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             self.ask(&before, wish).await?;
         }
         if let Some(edit) = edit {
-            let written = tokio::task::spawn_blocking(move || edit.write()).await;
-            let written = written.unwrap_or_else(|error| {
-                Err(Problem::new(ProblemKind::Internal, error.to_string()))
-            });
-            if let Err(problem) = written {
+            if let Err(problem) = self.write_edit(edit).await {
                 self.take_back(&before).await;
                 return Err(problem);
             }
@@ -263,7 +260,9 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
 
     /// The manifest with the version, if it would be taken.
     async fn edit(&self, record: &Record, wish: &Upgrade) -> Result<Edit, Problem> {
-        let (root, manifests) = (self.manifests.clone(), self.catalog.manifests());
+        // On a Host that follows a repository it is a link to a commit.
+        let root = real_folder(&self.manifests.to_string_lossy());
+        let manifests = self.catalog.manifests();
         let (tenant, version) = (record.name().clone(), wish.target.clone());
         let last = record.file.clone();
         let edit = tokio::task::spawn_blocking(move || {
@@ -348,9 +347,20 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
 
     /// Has the tenant looked at, and says whether something has begun already.
     fn woken(&self, before: &Record) -> Asked {
+        if let Some(source) = self.source.get() {
+            source::may_commit_version(source, &edit.file, record.name(), &wish.target)?;
+        }
         let tenant = before.name();
         self.controller.urgent(tenant.clone(), Reason::Requested);
         let now = self.engine.state.record(tenant);
+    async fn write_edit(&self, edit: Edit) -> Result<(), Problem> {
+        if let Some(source) = self.source.get() {
+            return self.commit_edit(source, edit).await;
+        }
+        let written = tokio::task::spawn_blocking(move || edit.write()).await;
+        written.unwrap_or_else(|error| Err(Problem::new(ProblemKind::Internal, error.to_string())))
+    }
+
         let operation = now.and_then(|record| record.operation);
         operation.map_or(Asked::Pending, |operation| Asked::Begun(operation.id))
     }
