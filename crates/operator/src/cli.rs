@@ -32,9 +32,9 @@ use crate::recorder::{EventFolder, Loaded, Recorder};
 use crate::records::RecordFolder;
 use crate::release_gc::ReleaseGc;
 use crate::rollouts::{RolloutFolder, Rollouts};
+use crate::source::{self, Follower};
 use crate::state::State;
 use crate::status_file::StatusFiles;
-use crate::source::{self, Follower};
 use crate::tenant::{Drifts, Engine, Readiness, Slots};
 use crate::{events, logging, recover};
 
@@ -206,10 +206,6 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Arc::clone(&rollouts),
         (&tasks, &stop),
     );
-    // What was interrupted goes on.
-    daemon.controller.add_all(
-        daemon.engine.state.names(),
-        crate::controller::Reason::Resync,
     if let (Some(repository), Some(git)) = (repository, spec.spec.source.git.clone()) {
         let revision = cb_host::source::published(&state_folder);
         daemon.catalog.set_revision(revision.map(String::from));
@@ -224,6 +220,10 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let until = stop.clone();
         tasks.spawn(async move { until.run_until_cancelled(follower.run()).await });
     }
+    // What was interrupted goes on.
+    daemon.controller.add_all(
+        daemon.engine.state.names(),
+        crate::controller::Reason::Resync,
     );
     daemon.look_at_manifests().await;
     daemon.forget_lost_wishes().await;

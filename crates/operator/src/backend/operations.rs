@@ -13,13 +13,14 @@ use cb_core::record::Record;
 use cb_core::types::{BackupId, TenantName};
 
 use super::manifest::{Change, Edit};
+use super::source;
 use super::target::Target;
 use super::wishes::{self, Way};
 use crate::api::{Asked, Operations, Problem, ProblemKind, Refusal, Restore, Upgrade, Verdict};
+use crate::catalog::real_folder;
 use crate::controller::Reason;
 use crate::daemon::Daemon;
 
-use crate::catalog::real_folder;
 #[async_trait]
 impl<H: cb_host::Host + 'static> Operations for Daemon<H> {
     async fn upgrade(&self, tenant: &TenantName, wish: Upgrade) -> Result<Asked, Problem> {
@@ -292,7 +293,18 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             };
             Problem::new(ProblemKind::Invalid, detail)
         })?;
+        if let Some(source) = self.source.get() {
+            source::may_commit_version(source, &edit.file, record.name(), &wish.target)?;
+        }
         Ok(edit)
+    }
+
+    async fn write_edit(&self, edit: Edit) -> Result<(), Problem> {
+        if let Some(source) = self.source.get() {
+            return self.commit_edit(source, edit).await;
+        }
+        let written = tokio::task::spawn_blocking(move || edit.write()).await;
+        written.unwrap_or_else(|error| Err(Problem::new(ProblemKind::Internal, error.to_string())))
     }
 
     async fn ask(&self, before: &Record, wish: Wish) -> Result<(), Problem> {
@@ -347,20 +359,9 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
 
     /// Has the tenant looked at, and says whether something has begun already.
     fn woken(&self, before: &Record) -> Asked {
-        if let Some(source) = self.source.get() {
-            source::may_commit_version(source, &edit.file, record.name(), &wish.target)?;
-        }
         let tenant = before.name();
         self.controller.urgent(tenant.clone(), Reason::Requested);
         let now = self.engine.state.record(tenant);
-    async fn write_edit(&self, edit: Edit) -> Result<(), Problem> {
-        if let Some(source) = self.source.get() {
-            return self.commit_edit(source, edit).await;
-        }
-        let written = tokio::task::spawn_blocking(move || edit.write()).await;
-        written.unwrap_or_else(|error| Err(Problem::new(ProblemKind::Internal, error.to_string())))
-    }
-
         let operation = now.and_then(|record| record.operation);
         operation.map_or(Asked::Pending, |operation| Asked::Begun(operation.id))
     }
