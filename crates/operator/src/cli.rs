@@ -159,12 +159,13 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
     tasks.spawn(recorder.clone().keep(folder, stop.clone()));
-    let offsite = Offsite::new(Arc::clone(&host), Arc::clone(&spec), Arc::clone(&state));
-    let offsite = offsite.map(|(offsite, heard)| {
-        let (copies, stop) = (Arc::clone(&offsite), stop.clone());
-        tasks.spawn(async move { stop.run_until_cancelled(copies.run(heard)).await });
-        offsite
-    });
+    let offsite = Offsite::new(
+        Arc::clone(&host),
+        Arc::clone(&spec),
+        Arc::clone(&state),
+        (recorder.clone(), Arc::clone(&metrics)),
+    );
+    let (offsite, backed_up) = offsite.unzip();
     let engine = Arc::new(Engine {
         host: Arc::clone(&host),
         spec: Arc::clone(&spec),
@@ -227,6 +228,14 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     );
     daemon.look_at_manifests().await;
     daemon.forget_lost_wishes().await;
+    if let Some((offsite, backed_up)) = daemon.engine.offsite.clone().zip(backed_up) {
+        let (controller, stop) = (daemon.controller.clone(), stop.clone());
+        tasks.spawn(async move {
+            let changed = |tenant| controller.add(tenant, crate::controller::Reason::Event);
+            stop.run_until_cancelled(offsite.run(backed_up, changed))
+                .await
+        });
+    }
     let alerts = Alerts::start(
         &spec,
         layout.alerts(),

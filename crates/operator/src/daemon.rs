@@ -190,6 +190,9 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             let engine = &daemon.engine;
             collect::ready(sheet, daemon.is_ready())?;
             collect::tenants(sheet, &engine.state, &engine.spec.spec)?;
+            if let Some(offsite) = &engine.offsite {
+                collect::copies(sheet, &offsite.seen())?;
+            }
             collect::restarts(sheet, engine.readiness.restarts())?;
             collect::queue(sheet, daemon.controller.stats())
         });

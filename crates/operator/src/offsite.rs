@@ -8,19 +8,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cb_core::api::{Host, Offsite as Wanted};
-use cb_core::backup::{Candidate, expired};
+use cb_core::backup::{Backup, Candidate, expired};
 use cb_core::database::Database;
+use cb_core::event::{Event, Reason};
 use cb_core::record::Record;
+use cb_core::status::Copying;
 use cb_core::types::{BackupId, TenantName};
 use cb_host::files::{FileCache, chain};
-use cb_offsite::{Config, Credentials, Destination, Pushed, S3};
+use cb_offsite::{Config, Credentials, Destination, Entry, Pushed, S3};
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::metrics::Metrics;
+use crate::recorder::Recorder;
 use crate::state::State;
 
 /// How often all tenants are compared, whatever was heard of.
@@ -34,8 +39,45 @@ pub struct Offsite<H> {
     spec: Arc<Host>,
     state: Arc<State>,
     wanted: Wanted,
-    failures: Mutex<BTreeMap<TenantName, String>>,
+    recorder: Recorder,
+    metrics: Arc<Metrics>,
+    seen: Mutex<BTreeMap<TenantName, Seen>>,
     backed_up: mpsc::UnboundedSender<TenantName>,
+    /// One copy is brought back at a time.
+    fetching: tokio::sync::Mutex<()>,
+}
+
+/// What was seen when a tenant's backups were last compared with their copies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Why not every backup has a copy.
+    pub failed: Option<String>,
+    /// The copies there were when they could be listed last.
+    pub copies: BTreeSet<BackupId>,
+    /// How many backups had none of these.
+    pub missing: u64,
+}
+
+/// Why something could not be done with copies. No message holds a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The tenant, its backups or the settings cannot be read.
+    #[error("{0}")]
+    Here(String),
+    /// The destination.
+    #[error(transparent)]
+    There(#[from] cb_offsite::Error),
+}
+
+impl CopyError {
+    /// All of it in one line.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            CopyError::Here(words) => words.clone(),
+            CopyError::There(error) => chain(error),
+        }
+    }
 }
 
 impl<H: cb_host::Host> Offsite<H> {
@@ -45,6 +87,7 @@ impl<H: cb_host::Host> Offsite<H> {
         host: Arc<H>,
         spec: Arc<Host>,
         state: Arc<State>,
+        (recorder, metrics): (Recorder, Arc<Metrics>),
     ) -> Option<(Arc<Self>, mpsc::UnboundedReceiver<TenantName>)> {
         let wanted = spec.spec.backups.offsite.clone()?;
         let (backed_up, heard) = mpsc::unbounded_channel();
@@ -53,8 +96,11 @@ impl<H: cb_host::Host> Offsite<H> {
             spec,
             state,
             wanted,
-            failures: Mutex::default(),
+            recorder,
+            metrics,
+            seen: Mutex::default(),
             backed_up,
+            fetching: tokio::sync::Mutex::default(),
         };
         Some((Arc::new(offsite), heard))
     }
@@ -65,21 +111,35 @@ impl<H: cb_host::Host> Offsite<H> {
         let _ = self.backed_up.send(tenant.clone());
     }
 
-    /// Why tenants have backups without a copy; empty if all have one.
-    pub fn failures(&self) -> BTreeMap<TenantName, String> {
-        self.failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// What is known of the copies of each tenant that was compared.
+    pub fn seen(&self) -> BTreeMap<TenantName, Seen> {
+        self.lock().clone()
     }
 
-    /// Makes copies until the senders are gone.
-    pub async fn run(&self, mut backed_up: mpsc::UnboundedReceiver<TenantName>) {
+    /// What the status of a tenant says of its copies.
+    pub fn copying(&self, tenant: &TenantName) -> Copying {
+        match self.lock().get(tenant) {
+            None => Copying::Unknown,
+            Some(Seen { failed: None, .. }) => Copying::Done,
+            Some(Seen {
+                failed: Some(words),
+                ..
+            }) => Copying::Failed(words.clone()),
+        }
+    }
+
+    /// Makes copies until the senders are gone. `changed` is told of tenants
+    /// whose [`Offsite::copying`] is another than before.
+    pub async fn run(
+        &self,
+        mut backed_up: mpsc::UnboundedReceiver<TenantName>,
+        changed: impl Fn(TenantName) + Send + Sync,
+    ) {
         let mut open: BTreeSet<TenantName> = self.state.names().into_iter().collect();
         let mut wait = RETRY.0;
         let mut resync = Instant::now() + RESYNC;
         loop {
-            let failed = self.copy_all(std::mem::take(&mut open)).await;
+            let failed = self.copy_all(std::mem::take(&mut open), &changed).await;
             wait = if failed.is_empty() {
                 RETRY.0
             } else {
@@ -106,28 +166,35 @@ impl<H: cb_host::Host> Offsite<H> {
     }
 
     /// Compares these tenants; those that failed.
-    async fn copy_all(&self, names: BTreeSet<TenantName>) -> BTreeSet<TenantName> {
+    async fn copy_all(
+        &self,
+        names: BTreeSet<TenantName>,
+        changed: &(impl Fn(TenantName) + Send + Sync),
+    ) -> BTreeSet<TenantName> {
         let mut failed = BTreeSet::new();
         for name in names {
             let Some(record) = self.state.record(&name) else {
+                self.lock().remove(&name);
                 continue;
             };
-            let came = self.copy(&record).await;
-            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-            match came {
-                Ok(()) => drop(failures.remove(&name)),
-                Err(error) => {
-                    if failures.insert(name.clone(), error.clone()).as_ref() != Some(&error) {
-                        tracing::warn!(tenant = %name, "{name}: its backups are not copied off the host: {error}");
-                    }
-                    failed.insert(name);
+            let before = self.copying(&name);
+            let mut seen = self.lock().get(&name).cloned().unwrap_or_default();
+            seen.failed = self.copy(&record, &mut seen).await.err();
+            if let Some(error) = &seen.failed {
+                failed.insert(name.clone());
+                if before != Copying::Failed(error.clone()) {
+                    tracing::warn!(tenant = %name, "{name}: its backups are not copied off the host: {error}");
                 }
+            }
+            self.lock().insert(name.clone(), seen);
+            if self.copying(&name) != before {
+                changed(name);
             }
         }
         failed
     }
 
-    async fn copy(&self, record: &Record) -> Result<(), String> {
+    async fn copy(&self, record: &Record, seen: &mut Seen) -> Result<(), String> {
         let name = record.name();
         let database = self.database(record)?;
         let backups = self
@@ -135,61 +202,81 @@ impl<H: cb_host::Host> Offsite<H> {
             .backups(&database)
             .await
             .map_err(|e| e.to_string())?;
-        if backups.is_empty() {
-            return Ok(());
-        }
-        let destination = self.destination()?;
+        let count = |copies: &BTreeSet<BackupId>| {
+            let lacking = backups.iter().filter(|backup| !copies.contains(&backup.id));
+            lacking.count() as u64
+        };
+        seen.missing = count(&seen.copies);
+        let destination = self.destination().map_err(|e| e.words())?;
         let policy = &record.tenant.spec.database.backup;
         let policy = policy.or(&self.spec.spec.defaults.backup);
         let copies = destination.list(name).await.map_err(|e| chain(&e))?;
+        seen.copies = copies.iter().map(|copy| copy.id.clone()).collect();
+        seen.missing = count(&seen.copies);
         let mut candidates: Vec<Candidate> = copies
-            .iter()
+            .into_iter()
             .map(|copy| Candidate {
-                id: copy.id.clone(),
+                id: copy.id,
                 created: Some(copy.copied),
                 good: true,
             })
             .collect();
-        let there: BTreeSet<&BackupId> = copies.iter().map(|copy| &copy.id).collect();
         for backup in &backups {
-            if !there.contains(&backup.id) {
-                let folder = database.backups.join(backup.id.as_str());
-                let pushed = destination.push(name, &backup.id, &folder).await;
-                if let Pushed::Copied { bytes } = pushed.map_err(|e| chain(&e))? {
-                    let to = destination.name();
-                    tracing::info!(tenant = %name, bytes, "{name}: backup {} is copied to {to}", backup.id);
-                }
-                candidates.push(backup.into());
+            if seen.copies.contains(&backup.id) {
+                continue;
             }
+            let folder = database.backups.join(backup.id.as_str());
+            let pushed = destination.push(name, &backup.id, &folder).await;
+            self.metrics.backup_copied(pushed.is_ok());
+            if let Pushed::Copied { bytes } = pushed.map_err(|e| chain(&e))? {
+                let note = format!("backup {} is copied to {}", backup.id, destination.name());
+                tracing::info!(tenant = %name, bytes, "{name}: {note}");
+                let event = Event::tenant(name, Reason::BackupCopied, note);
+                self.recorder.record(event);
+            }
+            candidates.push(backup.into());
+            seen.copies.insert(backup.id.clone());
+            seen.missing = count(&seen.copies);
         }
-        let gone = expired(
-            candidates.clone(),
-            &policy,
-            &BTreeSet::new(),
-            jiff::Timestamp::now(),
-        );
-        if gone.is_empty() {
-            return Ok(());
+        let none = BTreeSet::new();
+        let gone = expired(candidates, &policy, &none, Timestamp::now());
+        if !gone.is_empty() {
+            seen.copies.retain(|id| !gone.contains(id));
+            let expired = destination.expire(name, &seen.copies).await;
+            expired.map_err(|e| chain(&e))?;
         }
-        let kept = candidates.into_iter().map(|candidate| candidate.id);
-        let kept: BTreeSet<BackupId> = kept.filter(|id| !gone.contains(id)).collect();
-        let expired = destination.expire(name, &kept).await;
-        expired.map(drop).map_err(|e| chain(&e))
+        Ok(())
+    }
+
+    /// The whole copies of a tenant's backups, in the order of their
+    /// identifiers.
+    ///
+    /// # Errors
+    /// They cannot be listed now.
+    pub async fn list(&self, name: &TenantName) -> Result<Vec<Entry>, CopyError> {
+        Ok(self.destination()?.list(name).await?)
     }
 
     /// Brings a copy back as a backup of the host, which `cbctl restore` can
-    /// use then.
+    /// use then. Returns the size of its files.
     ///
     /// # Errors
-    /// Why not, in words.
-    pub async fn fetch(&self, name: &TenantName, id: &BackupId) -> Result<u64, String> {
-        let record = self.state.record(name).ok_or("there is no such tenant")?;
-        let database = self.database(&record)?;
-        cb_host::files::ensure_dir(&database.backups, cb_host::files::FileSpec::own(0o700))
-            .map_err(|e| chain(&e))?;
+    /// There is no whole copy, it cannot be read, or something is in its place.
+    pub async fn fetch(&self, name: &TenantName, id: &BackupId) -> Result<u64, CopyError> {
+        let _turn = self.fetching.lock().await;
+        let here = |words: String| CopyError::Here(words);
+        let record = self.state.record(name);
+        let record = record.ok_or_else(|| here("there is no such tenant".into()))?;
+        let database = self.database(&record).map_err(here)?;
+        let closed = cb_host::files::FileSpec::own(0o700);
+        cb_host::files::ensure_dir(&database.backups, closed).map_err(|e| here(chain(&e)))?;
         let into = database.backups.join(id.as_str());
-        let fetched = self.destination()?.fetch(name, id, &into).await;
-        fetched.map(|fetched| fetched.bytes).map_err(|e| chain(&e))
+        let fetched = self.destination()?.fetch(name, id, &into).await?;
+        Ok(fetched.bytes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<TenantName, Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn database(&self, record: &Record) -> Result<Database, String> {
@@ -207,17 +294,19 @@ impl<H: cb_host::Host> Offsite<H> {
 
     /// Made anew each time: credentials are changed on the host without a
     /// restart.
-    fn destination(&self) -> Result<Destination, String> {
+    fn destination(&self) -> Result<Destination, CopyError> {
+        let here = |words: String| CopyError::Here(words);
         let config = match (&self.wanted.folder, &self.wanted.s3) {
             (Some(folder), _) => Config::Folder {
                 path: PathBuf::from(folder.as_str()),
             },
             (None, Some(s3)) => {
                 let file = s3.credentials_file.as_str();
-                let content = FileCache::content(file.as_ref()).map_err(|e| chain(&e))?;
+                let content = FileCache::content(file.as_ref()).map_err(|e| here(chain(&e)))?;
                 let content = String::from_utf8_lossy(&content);
                 let credentials = Credentials::parse(&content);
-                let credentials = credentials.map_err(|e| format!("{file}: {}", chain(&e)))?;
+                let credentials =
+                    credentials.map_err(|e| here(format!("{file}: {}", chain(&e))))?;
                 let name = &self.spec.metadata.name;
                 Config::S3(S3 {
                     bucket: s3.bucket.clone(),
@@ -228,8 +317,17 @@ impl<H: cb_host::Host> Offsite<H> {
                     ca_file: s3.ca_file.as_ref().map(|file| file.as_str().into()),
                 })
             }
-            (None, None) => return Err("backups.offsite names no destination".into()),
+            (None, None) => return Err(here("backups.offsite names no destination".into())),
         };
-        Destination::new(&config).map_err(|e| chain(&e))
+        Ok(Destination::new(&config)?)
+    }
+}
+
+impl Seen {
+    /// When the newest backup that had a copy was made, if its identifier says
+    /// so.
+    #[must_use]
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.copies.iter().filter_map(Backup::made).max()
     }
 }

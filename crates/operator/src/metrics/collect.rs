@@ -5,10 +5,12 @@ use std::fmt;
 
 use cb_core::api::{ConditionStatus, HostSpec};
 use cb_core::operation::{Kind, Phase};
+use cb_core::types::TenantName;
 use cb_host::Counts;
 use cb_runtime::controller::Stats;
 
 use super::Sheet;
+use crate::offsite::Seen;
 use crate::state::State;
 
 /// The conditions that are there, at zero, with no tenant in them, so that a
@@ -174,6 +176,36 @@ fn backups(sheet: &mut Sheet<'_>, state: &State, host: &HostSpec) -> fmt::Result
         "How often a tenant is to be backed up, if its policy says so",
         ["tenant"],
         periods,
+    )
+}
+
+/// Copies of backups off the host, as they were when they were last compared
+/// with the backups.
+///
+/// # Errors
+/// None: it writes to memory.
+pub fn copies(sheet: &mut Sheet<'_>, seen: &BTreeMap<TenantName, Seen>) -> fmt::Result {
+    let rows = |value: fn(&Seen) -> Option<f64>| {
+        let rows = seen.iter().map(move |(name, seen)| (name, value(seen)));
+        rows.filter_map(|(name, value)| Some(([name.to_string()], value?)))
+    };
+    sheet.gauges(
+        "cb_backup_copies",
+        "How many backups of a tenant have a copy off the host",
+        ["tenant"],
+        rows(|seen| Some(seen.copies.len() as f64)),
+    )?;
+    sheet.gauges(
+        "cb_backup_copies_missing",
+        "How many backups of a tenant have no copy off the host",
+        ["tenant"],
+        rows(|seen| Some(seen.missing as f64)),
+    )?;
+    sheet.gauges(
+        "cb_backup_copy_newest_timestamp_seconds",
+        "When the newest backup of a tenant that has a copy off the host was made, in seconds since 1970",
+        ["tenant"],
+        rows(|seen| seen.newest().map(|at| at.as_second() as f64)),
     )
 }
 

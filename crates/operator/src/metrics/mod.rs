@@ -16,7 +16,7 @@
 //!
 //! Labels have values from closed lists, or the names of tenants and of their
 //! units: never messages, paths or what a client sends. So a host with N tenants
-//! of S services has at most some hundred series and N × (3 + S) more.
+//! of S services has at most some hundred series and N × (6 + S) more.
 
 pub mod collect;
 mod process;
@@ -58,6 +58,7 @@ pub struct Metrics {
     operations: Family<ByOperation, Counter>,
     phase_seconds: Family<ByPhase, Histogram, fn() -> Histogram>,
     drift_corrected: Family<ByKind, Counter>,
+    backup_copies: Family<ByResult, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -130,6 +131,12 @@ impl Metrics {
                 "cb_drift_corrected",
                 "Differences that nobody asked for and that were put right",
                 [],
+            ),
+            backup_copies: family(
+                &mut registry,
+                "cb_backup_copies_made",
+                "Copies of backups that were to be made off the host",
+                [OK, FAILED],
             ),
             passes: family(
                 &mut registry,
@@ -241,6 +248,12 @@ impl Metrics {
         let phase = phase.as_str();
         let seconds = self.phase_seconds.get_or_create(&ByPhase { phase });
         seconds.observe(took.as_secs_f64());
+    }
+
+    /// A copy of a backup was to be made off the host.
+    pub fn backup_copied(&self, worked: bool) {
+        let result = if worked { OK } else { FAILED };
+        self.backup_copies.get_or_create(&result).inc();
     }
 
     /// A difference that nobody asked for was put right.

@@ -124,6 +124,15 @@ fn operator() -> Arc<Metrics> {
     metrics.at_scrape(move |sheet| {
         collect::ready(sheet, true)?;
         collect::tenants(sheet, &state, &host().spec)?;
+        let copied = crate::offsite::Seen {
+            failed: Some("a secret message".into()),
+            copies: ["20251231t000000z-1", "20260101t000000z-2"]
+                .map(|id| id.parse().unwrap())
+                .into(),
+            missing: 1,
+        };
+        let copied = [("b".parse().unwrap(), copied)];
+        collect::copies(sheet, &copied.into())?;
         let unit = ["b", "b-api.service"].map(str::to_owned);
         collect::restarts(sheet, [(unit, 3)])?;
         collect::queue(sheet, cb_runtime::controller::Stats::default())?;
@@ -174,6 +183,10 @@ fn tenants_are_counted_by_what_their_statuses_say() {
         r#"cb_operation_phase_duration_seconds_bucket{phase="Migrating",le="6.4"} 1"#,
         r#"cb_backup_newest_timestamp_seconds{tenant="a"} 1767225600.0"#,
         r#"cb_backup_period_seconds{tenant="a"} 86400.0"#,
+        r#"cb_backup_copies{tenant="b"} 2.0"#,
+        r#"cb_backup_copies_missing{tenant="b"} 1.0"#,
+        r#"cb_backup_copy_newest_timestamp_seconds{tenant="b"} 1767225600.0"#,
+        r#"cb_backup_copies_made_total{result="failed"} 0"#,
         "cb_port_slots_used 4.0",
         // Rates begin at zero.
         r#"cb_reconcile_passes_total{result="backoff"} 0"#,

@@ -104,6 +104,9 @@ pub(super) fn of_status(
         };
         events.extend(reason.map(|reason| Event::tenant(name, reason, ready.message.clone())));
     }
+    let copied = changed("BackupsCopied").filter(|c| c.status == ConditionStatus::False);
+    let not_copied = |c: &Condition| Event::tenant(name, Reason::BackupNotCopied, &*c.message);
+    events.extend(copied.map(not_copied));
     events.extend(super::drift::events(name, previous, status));
     events
 }
@@ -226,6 +229,15 @@ mod tests {
             [(Reason::Ready, "2 of 2".into())]
         );
         assert_eq!(seen(Some(&ready), &ready), []);
+        let away = status(&[
+            ("Ready", true, "Ready", "2 of 2"),
+            ("BackupsCopied", false, "NotCopied", "away"),
+        ]);
+        assert_eq!(
+            seen(Some(&ready), &away),
+            [(Reason::BackupNotCopied, "away".into())]
+        );
+        assert_eq!(seen(Some(&away), &away), []);
         assert_eq!(
             seen(Some(&ready), &loops),
             [(Reason::ServiceCrashed, "x".into())]

@@ -24,7 +24,7 @@ use cb_core::observed::{Health, Observed, Scope, i360_of};
 use cb_core::plan::{Aspect, BlockReason, Plan, converge, remove};
 use cb_core::ports::PortError;
 use cb_core::record::{Phase, Ports, Record};
-use cb_core::status::{Facet, Pass, Problem};
+use cb_core::status::{Copying, Facet, Pass, Problem};
 use cb_core::types::{ObjectName, TenantName, Version};
 use tokio_util::sync::CancellationToken;
 
@@ -529,6 +529,11 @@ impl<H: cb_host::Host> Engine<H> {
         }
     }
 
+    fn copying(&self, name: &TenantName) -> Copying {
+        let offsite = self.offsite.as_ref();
+        offsite.map_or(Copying::Nowhere, |offsite| offsite.copying(name))
+    }
+
     async fn report(
         &self,
         record: &Record,
@@ -545,6 +550,7 @@ impl<H: cb_host::Host> Engine<H> {
             observed: &findings.observed,
             health,
             problems: &findings.problems,
+            copying: &self.copying(name),
             previous: previous.as_deref(),
             now: &now,
         });
