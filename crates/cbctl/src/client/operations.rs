@@ -84,6 +84,13 @@ impl Client {
         serde_json::from_slice(&answer.body).map_err(Error::Unreadable)
     }
 
+    /// Brings a backup back from off the host. A large one takes its time.
+    pub(crate) async fn fetch_backup(&self, tenant: &str, backup: &str) -> Result<Value, Error> {
+        let target = format!("{}/fetch", of_backup(tenant, backup));
+        let answer = self.exchange(post(target, &json!({}))).await?;
+        serde_json::from_slice(&answer.body).map_err(Error::Unreadable)
+    }
+
     /// The changes of a tenant, from what it is now.
     pub(crate) async fn watch(&self, tenant: &str) -> Result<Changes, Error> {
         let target = format!(

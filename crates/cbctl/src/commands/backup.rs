@@ -1,4 +1,4 @@
-//! `cbctl backup`: make, list, verify and delete backups of a tenant.
+//! `cbctl backup`: make, list, verify, fetch and delete backups of a tenant.
 
 use cb_core::api::Kind;
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ Examples:
   cbctl backup create ky04
   cbctl backup list ky04
   cbctl backup verify ky04 20260304t120000z-7
+  cbctl backup fetch ky04 20260304t120000z-7
   cbctl backup delete ky04 20260304t120000z-7"
 )]
 pub(crate) struct Args {
@@ -37,7 +38,7 @@ enum Command {
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// List them, newest first
+    /// List them, newest first, with the copies off the host
     List {
         /// The tenant
         tenant: String,
@@ -52,7 +53,14 @@ enum Command {
         /// The backup
         backup: String,
     },
-    /// Delete one
+    /// Bring one back from off the host, for `cbctl restore`
+    Fetch {
+        /// The tenant
+        tenant: String,
+        /// The backup; one that is on the host is left as it is
+        backup: String,
+    },
+    /// Delete one; a copy off the host stays
     Delete {
         /// The tenant
         tenant: String,
@@ -94,6 +102,13 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Done {
             Format::among(context.output, &[Format::Yaml, Format::Json])?;
             verify(&tenant(word)?, backup, context).await
         }
+        Command::Fetch {
+            tenant: word,
+            backup,
+        } => {
+            Format::among(context.output, &all)?;
+            fetch(&tenant(word)?, backup, context).await
+        }
         Command::Delete {
             tenant: word,
             backup,
@@ -119,6 +134,10 @@ async fn list(tenant: &str, headers: bool, context: &Context) -> Done {
     let answer = context.client.backups(tenant).await?;
     let backups = answer["backups"].as_array().cloned().unwrap_or_default();
     let ui = &context.ui;
+    if let (Some(error), None) = (answer["offsiteError"].as_str(), context.output) {
+        let error = one_line(error);
+        ui.note(&format!("The copies off the host are not known: {error}"));
+    }
     match context.output {
         Some(Format::Name) => {
             for backup in &backups {
@@ -137,19 +156,28 @@ async fn list(tenant: &str, headers: bool, context: &Context) -> Done {
 
 fn table(backups: &[Value], context: &Context) -> Table {
     let mut table = Table::new([
-        "ID", "CAUSE", "VERSION", "SCHEMA", "SIZE", "VERIFIED", "AGE",
+        "ID", "CAUSE", "VERSION", "SCHEMA", "SIZE", "VERIFIED", "OFFSITE", "AGE",
     ]);
     for backup in backups {
-        let text = |field: &str| backup[field].as_str().unwrap_or_default().to_owned();
-        let schema = backup["schema"].as_i64();
-        let created = text("created").parse().ok();
+        let text = |field: &str| match &backup[field] {
+            Value::Null => "<none>".to_owned(),
+            Value::String(text) => text.clone(),
+            value => value.to_string(),
+        };
+        let offsite = match (backup["onHost"].as_bool(), backup["offsite"].as_bool()) {
+            (Some(false), _) => "only".to_owned(),
+            _ => text("offsite"),
+        };
+        let created = backup["created"].as_str();
+        let created = created.and_then(|created| created.parse().ok());
         table.row(vec![
             text("id"),
             text("cause"),
             text("version"),
-            schema.map_or_else(|| "<none>".into(), |schema| schema.to_string()),
+            text("schema"),
             size(backup["bytes"].as_u64().unwrap_or_default()),
-            backup["verified"].as_bool().unwrap_or_default().to_string(),
+            text("verified"),
+            offsite,
             age(created, context.ui.now),
         ]);
     }
@@ -168,6 +196,25 @@ fn size(bytes: u64) -> String {
         (0..10, 1..) if power > 0 => format!("{whole}.{}{}", tenths.min(9), units[power]),
         _ => format!("{whole}{}", units[power]),
     }
+}
+
+async fn fetch(tenant: &str, backup: &str, context: &Context) -> Done {
+    let ui = &context.ui;
+    ui.progress("the copy is being brought and compared …");
+    let answer = context.client.fetch_backup(tenant, backup).await?;
+    let shown = one_line(backup);
+    match context.output {
+        Some(Format::Name) => ui.line(&shown),
+        Some(format) => ui.print(&document(&answer, format)?),
+        None => {
+            let name = full_name(Kind::Tenant, tenant);
+            ui.line(&match answer["fetched"].as_bool() {
+                Some(false) => format!("backup \"{shown}\" of {name} is on the host already"),
+                _ => format!("backup \"{shown}\" of {name} fetched"),
+            });
+        }
+    }
+    Ok(0)
 }
 
 async fn verify(tenant: &str, backup: &str, context: &Context) -> Done {

@@ -248,11 +248,14 @@ fn backups() -> Value {
     json!({"backups": [
         {"id": "20260304t115500z-7", "cause": "Request", "created": "2026-03-04T11:55:00Z",
          "application": "cbapp", "version": "v0.2.0", "schema": 3, "bytes": 1_610_612_736_u64,
-         "verified": true, "files": []},
+         "verified": true, "files": [], "onHost": true, "offsite": true},
         {"id": "20260301t120000z-2", "cause": "Restore", "created": "2026-03-01T12:00:00Z",
          "application": "cbapp", "version": "v0.1.0", "schema": null, "bytes": 12,
-         "verified": false, "files": []},
-    ]})
+         "verified": false, "files": [], "onHost": true, "offsite": false},
+        {"id": "20260228t120000z-1", "cause": null, "created": "2026-02-28T12:00:00Z",
+         "application": null, "version": null, "schema": null, "bytes": 2048,
+         "verified": null, "files": [], "onHost": false, "offsite": true},
+    ], "offsiteError": null})
 }
 
 #[test]
@@ -270,12 +273,26 @@ fn backups_are_made_listed_verified_and_deleted() {
     let good = json!({"backup": "b1", "good": true, "reason": null, "message": null});
     let bad = json!({"backup": "b1", "good": false, "reason": "BackupDiffers",
                      "message": "database.duckdb: its SHA-256 is another"});
+    let mut unknown = backups();
+    unknown["offsiteError"] = "the folder /mnt/copies does not exist".into();
+    unknown["backups"].as_array_mut().unwrap().truncate(1);
+    unknown["backups"][0]["offsite"] = Value::Null;
+    let fetched = |fetched: bool| json!({"backup": "b1", "fetched": fetched});
+    let none = "the Host names no destination of copies";
     let said = [
         (make(), "backup create ky04"),
         (make(), "backup create ky04 -o name"),
         (vec![answer(&backups())], "backup list ky04"),
         (vec![answer(&backups())], "backup list ky04 -o name"),
+        (vec![answer(&unknown)], "backup list ky04"),
         (vec![answer(&json!({"backups": []}))], "backup list ky04"),
+        (vec![answer(&fetched(true))], "backup fetch ky04 b1"),
+        (vec![answer(&fetched(false))], "backup fetch ky04 b1"),
+        (vec![answer(&fetched(true))], "backup fetch ky04 b1 -o name"),
+        (
+            vec![problem(409, "NoDestination", none)],
+            "backup fetch ky04 b1",
+        ),
         (vec![answer(&good)], "backup verify ky04 b1"),
         (vec![answer(&bad)], "backup verify ky04 b1"),
         (vec![answer(&bad)], "backup verify ky04 b1 -o yaml"),

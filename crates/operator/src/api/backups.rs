@@ -8,13 +8,12 @@ use axum::extract::{Extension, Path, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::IntoResponse;
 use cb_core::api::Kind;
-use cb_core::backup::Backup;
 use cb_core::types::{BackupId, TenantName, shown};
 use serde_json::{Value, json};
 
 use super::changes::{Peer, log};
 use super::fields::Fields;
-use super::operations::{Restore, Verdict, backup_json};
+use super::operations::{Restore, Verdict, backup_json, copy_json};
 use super::problem::{Problem, ProblemKind};
 use super::request::Options;
 use super::routes::{Api, Shared};
@@ -38,25 +37,57 @@ fn no_backup(tenant: &TenantName, backup: &str) -> Problem {
     Problem::new(ProblemKind::NoSuchBackup, detail)
 }
 
-async fn find(api: &Api, tenant: &TenantName, id: &BackupId) -> Result<Backup, Problem> {
-    let mut all = api.backend.backups(tenant).await?.into_iter();
-    all.find(|backup| backup.id == *id)
-        .ok_or_else(|| no_backup(tenant, id.as_str()))
+/// The backups and copies of a tenant, newest first, and why copies are not
+/// known.
+async fn all(api: &Api, tenant: &TenantName) -> Result<(Vec<Value>, Option<String>), Problem> {
+    let (backups, copies) = tokio::join!(api.backend.backups(tenant), api.backend.copies(tenant));
+    let backups = backups?;
+    let (copies, error) = match copies {
+        Ok(copies) => (copies, None),
+        Err(problem) => (None, Some(problem.detail)),
+    };
+    let has = |id: &BackupId| copies.as_ref().map(|all| all.iter().any(|c| c.id == *id));
+    let mut rows: Vec<Value> = backups.iter().map(|b| backup_json(b, has(&b.id))).collect();
+    let here = |id: &BackupId| backups.iter().any(|backup| backup.id == *id);
+    let only_there = copies.iter().flatten().filter(|copy| !here(&copy.id));
+    rows.extend(only_there.map(copy_json));
+    // Times of the same form sort as texts.
+    let age = |row: &Value| [&row["created"], &row["id"]].map(|v| v.as_str().map(str::to_owned));
+    rows.sort_by_key(|row| std::cmp::Reverse(age(row)));
+    Ok((rows, error))
 }
 
 /// All, newest first.
 pub(super) async fn list(State(api): Shared, path: One) -> Reply {
     let (tenant, _) = known(&api, path)?;
-    let backups = api.backend.backups(&tenant).await?;
-    let backups: Vec<Value> = backups.iter().map(backup_json).collect();
-    Ok(Json(json!({"backups": backups})).into_response())
+    let (backups, error) = all(&api, &tenant).await?;
+    Ok(Json(json!({"backups": backups, "offsiteError": error})).into_response())
 }
 
 /// One.
 pub(super) async fn read(State(api): Shared, path: Two) -> Reply {
     let (tenant, id) = both(&api, path)?;
-    let backup = find(&api, &tenant, &id).await?;
-    Ok(Json(backup_json(&backup)).into_response())
+    let (backups, _) = all(&api, &tenant).await?;
+    let found = backups.into_iter().find(|row| row["id"] == id.as_str());
+    let found = found.ok_or_else(|| no_backup(&tenant, id.as_str()))?;
+    Ok(Json(found).into_response())
+}
+
+/// Back from off the host.
+pub(super) async fn fetch(
+    State(api): Shared,
+    path: Two,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Reply {
+    let (name, id) = both(&api, path)?;
+    Fields::of(request, &[]).await?;
+    let (backend, tenant, backup) = (Arc::clone(&api.backend), name.clone(), id.clone());
+    let done = api.carry_out(async move { backend.fetch_backup(&tenant, &backup).await });
+    let fetched = done.await?;
+    let what = format!("backup {id} fetched");
+    log(peer, Kind::Tenant, name.as_str(), &what, false);
+    Ok(Json(json!({"backup": id, "fetched": fetched})).into_response())
 }
 
 /// A new one.

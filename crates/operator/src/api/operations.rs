@@ -7,6 +7,7 @@ use cb_core::backup::Backup;
 use cb_core::operation::{Request, Wish};
 use cb_core::record::Record;
 use cb_core::types::{BackupId, TenantName, Version};
+use cb_offsite::Entry;
 use serde_json::{Value, json};
 
 use super::problem::Problem;
@@ -59,6 +60,18 @@ pub trait Operations: Send + Sync + 'static {
         tenant: &TenantName,
         backup: &BackupId,
     ) -> Result<Verdict, Problem>;
+    /// The copies of a tenant's backups off the host; `None` if the Host names
+    /// no destination.
+    ///
+    /// # Errors
+    /// They cannot be listed now, and why.
+    async fn copies(&self, tenant: &TenantName) -> Result<Option<Vec<Entry>>, Problem>;
+    /// Makes a copy a backup of the host again. Returns whether it was brought:
+    /// one that is on the host is left as it is.
+    ///
+    /// # Errors
+    /// It is not on the host, and why.
+    async fn fetch_backup(&self, tenant: &TenantName, backup: &BackupId) -> Result<bool, Problem>;
 }
 
 /// An upgrade to ask for.
@@ -175,8 +188,9 @@ pub(super) fn request_json(request: &Request) -> Value {
     json!({"kind": kind, "at": request.at, "version": version, "backup": backup})
 }
 
-/// A backup as it is shown.
-pub(super) fn backup_json(backup: &Backup) -> Value {
+/// A backup of the host as it is shown. `offsite`: whether it has a copy, if
+/// that is known.
+pub(super) fn backup_json(backup: &Backup, offsite: Option<bool>) -> Value {
     json!({
         "id": backup.id,
         "cause": backup.cause,
@@ -187,5 +201,26 @@ pub(super) fn backup_json(backup: &Backup) -> Value {
         "bytes": backup.bytes(),
         "verified": backup.verified,
         "files": backup.files,
+        "onHost": true,
+        "offsite": offsite,
+    })
+}
+
+/// A copy of a backup that is not on the host. What its description says is
+/// known when it is brought back.
+pub(super) fn copy_json(copy: &Entry) -> Value {
+    let created = Backup::made(&copy.id);
+    json!({
+        "id": copy.id,
+        "cause": null,
+        "created": created,
+        "application": null,
+        "version": null,
+        "schema": null,
+        "bytes": copy.bytes,
+        "verified": null,
+        "files": [],
+        "onHost": false,
+        "offsite": true,
     })
 }

@@ -33,6 +33,8 @@ pub enum ProblemKind {
     BackupInUse,
     /// It is the only good backup.
     OnlyBackup,
+    /// The Host names no destination of copies.
+    NoDestination,
     /// The Application has no such version.
     UnknownVersion,
     /// The request names a backup that there is not.
@@ -53,7 +55,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [ProblemKind; 18] = [
+    pub const ALL: [ProblemKind; 19] = [
         ProblemKind::Malformed,
         ProblemKind::NotFound,
         ProblemKind::NoSuchBackup,
@@ -64,6 +66,7 @@ impl ProblemKind {
         ProblemKind::ManifestConflict,
         ProblemKind::BackupInUse,
         ProblemKind::OnlyBackup,
+        ProblemKind::NoDestination,
         ProblemKind::UnknownVersion,
         ProblemKind::UnknownBackup,
         ProblemKind::AlreadyAtVersion,
@@ -92,6 +95,9 @@ impl ProblemKind {
             }
             ProblemKind::BackupInUse => (409, "BackupInUse", "An operation needs the backup"),
             ProblemKind::OnlyBackup => (409, "OnlyBackup", "It is the only good backup"),
+            ProblemKind::NoDestination => {
+                (409, "NoDestination", "Backups are not copied off this host")
+            }
             ProblemKind::UnknownVersion => (422, "UnknownVersion", "There is no such version"),
             ProblemKind::UnknownBackup => (422, "UnknownBackup", "There is no such backup"),
             ProblemKind::AlreadyAtVersion => {

@@ -254,6 +254,7 @@ fn operations() -> Router<Arc<Api>> {
             get(backups::read).delete(backups::remove),
         )
         .route(&of("backups/{backup}/verify"), post(backups::verify))
+        .route(&of("backups/{backup}/fetch"), post(backups::fetch))
         .route(&of("restore"), post(backups::restore))
 }
 

@@ -3,14 +3,16 @@
 //! is due.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cb_core::api::{Application, TenantStatus};
 use cb_core::backup::Backup;
 use cb_core::database::{Database, Job, JobError, JobFailure, Progress};
-use cb_core::operation::Wish;
+use cb_core::operation::{Phase, Wish};
 use cb_core::record::Record;
 use cb_core::types::{BackupId, TenantName};
+use cb_offsite::Entry;
 
 use super::manifest::{Change, Edit};
 use super::source;
@@ -20,6 +22,7 @@ use crate::api::{Asked, Operations, Problem, ProblemKind, Refusal, Restore, Upgr
 use crate::catalog::real_folder;
 use crate::controller::Reason;
 use crate::daemon::Daemon;
+use crate::offsite::CopyError;
 
 #[async_trait]
 impl<H: cb_host::Host + 'static> Operations for Daemon<H> {
@@ -129,6 +132,54 @@ impl<H: cb_host::Host + 'static> Operations for Daemon<H> {
             Err(error) => verdict(error),
         }
     }
+
+    async fn copies(&self, tenant: &TenantName) -> Result<Option<Vec<Entry>>, Problem> {
+        let Some(offsite) = &self.engine.offsite else {
+            return Ok(None);
+        };
+        // Somebody waits for the list, most of which is known.
+        let listed = tokio::time::timeout(LISTING, offsite.list(tenant)).await;
+        let listed = listed.map_err(|_| {
+            let detail = "the copies off the host cannot be listed in time";
+            Problem::new(ProblemKind::Unavailable, detail)
+        })?;
+        listed
+            .map(Some)
+            .map_err(|error| not_fetched(tenant, &error))
+    }
+
+    async fn fetch_backup(&self, tenant: &TenantName, backup: &BackupId) -> Result<bool, Problem> {
+        let offsite = self.engine.offsite.as_ref().ok_or_else(|| {
+            let detail = "the Host names no destination of copies; set spec.backups.offsite and start the operator again";
+            Problem::new(ProblemKind::NoDestination, detail)
+        })?;
+        let backups = self.backups(tenant).await?;
+        if backups.iter().any(|known| known.id == *backup) {
+            return Ok(false);
+        }
+        let fetched = offsite.fetch(tenant, backup).await;
+        fetched.map_err(|error| not_fetched(tenant, &error))?;
+        Ok(true)
+    }
+}
+
+/// How long copies off the host are waited for when somebody asks for a list.
+const LISTING: Duration = Duration::from_secs(10);
+
+fn not_fetched(tenant: &TenantName, error: &CopyError) -> Problem {
+    let words = error.words();
+    let (kind, detail) = match error {
+        CopyError::There(cb_offsite::Error::NotFound { .. }) => (ProblemKind::NoSuchBackup, words),
+        CopyError::There(cb_offsite::Error::Exists { path }) => {
+            let path = path.display();
+            let detail =
+                format!("{path} is there and is no whole backup of `{tenant}`; move it away first");
+            (ProblemKind::Unavailable, detail)
+        }
+        CopyError::There(cb_offsite::Error::Damaged { .. }) => (ProblemKind::Internal, words),
+        _ => (ProblemKind::Unavailable, words),
+    };
+    Problem::new(kind, detail)
 }
 
 /// What is wrong with the backup is an answer; what kept it from being judged

@@ -7,6 +7,7 @@ use cb_core::api::{Application, Condition, ConditionStatus, Host, Kind, Tenant, 
 use cb_core::backup::Backup;
 use cb_core::record::{Phase, Record};
 use cb_core::types::{BackupId, ObjectName, TenantName};
+use cb_offsite::Entry;
 use tokio::sync::Notify;
 
 use crate::alerts::Alerts;
@@ -108,6 +109,7 @@ pub(super) struct Fake {
     /// What operations are answered with; without, they are pending.
     pub(super) answer: Mutex<Option<Result<Asked, Problem>>>,
     pub(super) backups: Mutex<Vec<Backup>>,
+    pub(super) copies: Mutex<Result<Option<Vec<Entry>>, Problem>>,
     /// What is found out of backups.
     pub(super) verdict: Mutex<Verdict>,
     /// What the next write is answered with.
@@ -150,6 +152,7 @@ impl Fake {
             asked: Mutex::default(),
             answer: Mutex::default(),
             backups: Mutex::default(),
+            copies: Mutex::new(Ok(None)),
             verdict: Mutex::new(Verdict::Good),
             refuse: Mutex::default(),
             not_ready: Mutex::default(),
@@ -328,6 +331,14 @@ impl Operations for Fake {
     ) -> Result<(), Problem> {
         self.note(tenant, format!("delete {backup}, force {force}"))
             .map(drop)
+    }
+
+    async fn copies(&self, _: &TenantName) -> Result<Option<Vec<Entry>>, Problem> {
+        self.copies.lock().unwrap().clone()
+    }
+
+    async fn fetch_backup(&self, tenant: &TenantName, backup: &BackupId) -> Result<bool, Problem> {
+        self.note(tenant, format!("fetch {backup}")).map(|_| true)
     }
 
     async fn verify_backup(&self, _: &TenantName, _: &BackupId) -> Result<Verdict, Problem> {

@@ -269,3 +269,65 @@ async fn backups_are_listed_made_verified_and_deleted() {
     );
     assert_eq!(bad.json()["message"], "a byte differs");
 }
+
+/// What is only off the host is listed too, and brought back by its name.
+#[tokio::test]
+async fn copies_off_the_host_are_listed_and_fetched() {
+    let server = Server::start().await;
+    let known = backup();
+    *server.fake.backups.lock().unwrap() = vec![known.clone()];
+    let copy = |id: &str| cb_offsite::Entry {
+        id: id.parse().unwrap(),
+        bytes: 7,
+        copied: "2026-03-05T00:00:00Z".parse().unwrap(),
+    };
+    let seen = |list: serde_json::Value| -> Vec<(String, String, String)> {
+        let rows = list["backups"].as_array().unwrap().clone();
+        let word = |row: &serde_json::Value, key: &str| row[key].to_string();
+        rows.iter()
+            .map(|row| {
+                let id = row["id"].as_str().unwrap().to_owned();
+                (id, word(row, "onHost"), word(row, "offsite"))
+            })
+            .collect()
+    };
+    let row = |id: &str, here: &str, there: &str| (id.into(), here.into(), there.into());
+    let id = known.id.as_str();
+    let path = "/api/tenants/ky04/backups";
+    let list = server.get(path).await.json();
+    assert_eq!(list["offsiteError"], json!(null));
+    assert_eq!(seen(list), [row(id, "true", "null")]);
+
+    let (old, new) = ("20200101t000000z-1", "20990101t000000z-9");
+    let copies = vec![copy(old), copy(id), copy(new)];
+    *server.fake.copies.lock().unwrap() = Ok(Some(copies));
+    let all = [
+        row(new, "false", "true"),
+        row(id, "true", "true"),
+        row(old, "false", "true"),
+    ];
+    assert_eq!(seen(server.get(path).await.json()), all);
+    let one = server.get(&format!("{path}/{old}")).await.json();
+    assert_eq!(one["created"], "2020-01-01T00:00:00Z");
+    *server.fake.copies.lock().unwrap() = Ok(Some(Vec::new()));
+    assert_eq!(
+        seen(server.get(path).await.json()),
+        [row(id, "true", "false")]
+    );
+
+    // The backups of the host are shown all the same.
+    let away = Problem::new(ProblemKind::Unavailable, "the folder /mnt is away");
+    *server.fake.copies.lock().unwrap() = Err(away);
+    let list = server.get(path).await.json();
+    assert_eq!(list["offsiteError"], "the folder /mnt is away");
+    assert_eq!(seen(list), [row(id, "true", "null")]);
+
+    let fetched = server.post(&format!("ky04/backups/{old}/fetch"), "").await;
+    let expected = json!({"backup": old, "fetched": true});
+    assert_eq!((fetched.status.as_u16(), fetched.json()), (200, expected));
+    assert_eq!(server.asked(), [format!("ky04: fetch {old}")]);
+    let none = Problem::new(ProblemKind::NoDestination, "the Host names none");
+    *server.fake.answer.lock().unwrap() = Some(Err(none));
+    let refused = server.post(&format!("ky04/backups/{old}/fetch"), "").await;
+    refused.problem(409, "NoDestination");
+}
