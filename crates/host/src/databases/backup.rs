@@ -39,7 +39,7 @@ impl Work<'_> {
         space::require(self.database, true, false)?;
         let stage = Stage::make(backups, order.id.as_str(), self.user)?;
         let copied = match self.copy(&stage).await {
-            Err(error) if order.even_damaged && is_damage(error.failure) => {
+            Err(error) if order.even_damaged && may_be_damage(error.failure) => {
                 self.copy_as_it_is(&stage).await?
             }
             result => result?,
@@ -126,10 +126,12 @@ fn report(backup: Backup) -> Report {
     }
 }
 
-fn is_damage(failure: JobFailure) -> bool {
-    matches!(
+/// Whether a plain copy can still be had. A damaged database can fail in any
+/// way, a crash of DuckDB among them.
+fn may_be_damage(failure: JobFailure) -> bool {
+    !matches!(
         failure,
-        JobFailure::NotADatabase | JobFailure::WalDoesNotReplay
+        JobFailure::Locked | JobFailure::NoSpace | JobFailure::Transient
     )
 }
 
