@@ -248,7 +248,7 @@ pub enum JobFailure {
 impl JobFailure {
     /// The word for conditions and events.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             JobFailure::NoSpace => "NoSpace",
             JobFailure::MigrationsRefused => "MigrationsRefused",

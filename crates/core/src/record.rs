@@ -171,9 +171,13 @@ impl Record {
         current.or_else(|| self.history.last().cloned())
     }
 
-    /// Begins an operation that is due.
+    /// Begins an operation that is due. One that is halted ends as it is.
     pub fn begin(&mut self, operation: Operation) {
         self.operations += 1;
+        if let Some(mut halted) = self.operation.take() {
+            halted.ended = Some(operation.started.clone());
+            self.remember(halted.status());
+        }
         // A wish for another version stays until that version is asked for.
         if operation.kind == Kind::Upgrade || !self.wishes_upgrade() {
             self.request = None;
@@ -182,6 +186,12 @@ impl Record {
             self.backed_up = Some(operation.started.clone());
         }
         self.operation = Some(operation);
+    }
+
+    fn remember(&mut self, ended: OperationStatus) {
+        self.history.push(ended);
+        let surplus = self.history.len().saturating_sub(HISTORY);
+        self.history.drain(..surplus);
     }
 
     fn wishes_upgrade(&self) -> bool {
@@ -195,9 +205,7 @@ impl Record {
         let Some(operation) = self.operation.take_if(|_| over) else {
             return;
         };
-        self.history.push(operation.status());
-        let surplus = self.history.len().saturating_sub(HISTORY);
-        self.history.drain(..surplus);
+        self.remember(operation.status());
         if operation.backed_up {
             self.backed_up.clone_from(&operation.ended);
             self.newest_backup.clone_from(&operation.ended);
@@ -227,23 +235,17 @@ impl Record {
     /// Has what failed tried again, or an operation that is halted go on.
     /// Returns whether there was either.
     pub fn retry(&mut self, now: &str) -> bool {
+        let anew = self.operation.as_ref();
+        if let Some(wish) = anew.and_then(Operation::wish_to_begin_anew) {
+            let at = now.to_owned();
+            self.request = Some(Request { at, wish });
+            return true;
+        }
         let resumed = self
             .operation
             .as_mut()
             .is_some_and(|operation| operation.resume(now));
         resumed || self.failed.take().is_some()
-    }
-
-    /// Ends a halted operation as it is, so that another one, which a person
-    /// asked for, can begin. Returns whether it was halted.
-    pub fn abandon_halted(&mut self, now: &str) -> bool {
-        let halted = |operation: &mut Operation| operation.phase == Step::Halted;
-        let Some(mut operation) = self.operation.take_if(halted) else {
-            return false;
-        };
-        operation.ended = Some(now.to_owned());
-        self.history.push(operation.status());
-        true
     }
 }
 

@@ -136,6 +136,14 @@ impl Ledger {
         try_give(&given, record, request, all, in_use)
     }
 
+    /// Gives a tenant back the ports that it had before an operation.
+    pub fn put_back(&self, name: &TenantName, ports: &Ports) {
+        self.given
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.clone(), ports.clone());
+    }
+
     /// Takes back the ports of a tenant that is gone.
     pub fn release(&self, name: &TenantName) {
         self.given
@@ -173,6 +181,11 @@ fn try_give(
             fixed.for_each(|port| {
                 taken.records.entry(port.0).or_insert_with(|| other.clone());
             });
+        }
+        // What it goes back to if its operation fails stays its own.
+        let before = record.operation.iter().map(|operation| &operation.ports);
+        for port in before.flat_map(|ports| ports.by_service.values()) {
+            taken.records.entry(*port).or_insert_with(|| other.clone());
         }
     }
     let current = given.get(name).cloned().unwrap_or_default();

@@ -10,18 +10,25 @@ use crate::types::BackupId;
 
 /// The operation that is to begin now, if any. Another version comes before
 /// what somebody asked for, and that before a scheduled backup. None is due
-/// while one is under way, or while the tenant is suspended or being removed.
+/// while one is under way, or while the tenant is suspended or being removed;
+/// in the place of one that is halted, only what mends it.
 #[must_use]
 pub fn due(record: &Record, policy: &BackupPolicy, now: Timestamp) -> Option<Operation> {
     let spec = &record.tenant.spec;
-    if record.life_is_over() || record.operation.is_some() || spec.suspend {
+    let wish = record.request.as_ref().map(|request| &request.wish);
+    let may_begin = match &record.operation {
+        None => true,
+        Some(operation) => operation.phase == Phase::Halted && wish.is_some_and(Wish::mends),
+    };
+    if record.life_is_over() || spec.suspend || !may_begin {
         return None;
     }
-    if record.is_upgrade_due() {
-        return Some(upgrade(record, now));
+    let mends_here = record.operation.is_some() && matches!(wish, Some(Wish::Restore { .. }));
+    if record.is_upgrade_due() && !mends_here {
+        let upgrade = upgrade(record, now);
+        return Some(upgrade).filter(|upgrade| !upgrade.after_halt || upgrade.restore.is_some());
     }
     let deployed = record.deployed.as_deref()?;
-    let wish = record.request.as_ref().map(|request| &request.wish);
     match wish {
         Some(Wish::Backup { scheduled }) => {
             let mut operation = Operation::new(Kind::Backup, record, deployed, now);
@@ -33,6 +40,7 @@ pub fn due(record: &Record, policy: &BackupPolicy, now: Timestamp) -> Option<Ope
             operation.restore = Some(backup.clone());
             Some(operation)
         }
+        Some(Wish::Upgrade { .. }) if record.operation.is_some() => None,
         Some(Wish::Upgrade { .. }) | None => {
             let when = next_backup(record, policy)?;
             (when <= now).then(|| {
@@ -102,6 +110,8 @@ impl Operation {
             backup_id: Some(Backup::new_id(now, number)),
             backed_up: false,
             was_healthy: true,
+            after_halt: record.operation.is_some(),
+            ports: record.ports.clone(),
             failure: None,
             halted: None,
             ended: None,

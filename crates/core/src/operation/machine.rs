@@ -1,6 +1,6 @@
 //! From one phase to the next.
 
-use super::{Done, Failure, Found, Halt, Kind, Operation, Phase, PhaseRecord};
+use super::{Done, Failure, Found, Halt, Kind, Operation, Phase, PhaseRecord, Wish};
 use crate::api::TenantSpec;
 use crate::backup::BackupCause;
 
@@ -111,12 +111,16 @@ impl Operation {
             false => self.forward(),
         };
         self.end_phase(false, now);
-        match next {
-            Some(phase) => {
+        match (next, &self.failure) {
+            (Some(Phase::Reverting), Some(failure)) if self.after_halt => {
+                let failure = failure.clone();
+                self.halt(Phase::Preparing, failure, now)
+            }
+            (Some(phase), _) => {
                 self.enter(phase, now);
                 Next::Work
             }
-            None => {
+            (None, _) => {
                 self.ended = Some(now.to_owned());
                 match self.is_going_back() {
                     true => Next::Failed,
@@ -129,9 +133,10 @@ impl Operation {
     /// The phase failed.
     pub fn fail(&mut self, failure: Failure, now: &str) -> Next {
         let phase = self.phase;
-        let damaged = ["WalDoesNotReplay", "NotADatabase"].contains(&failure.reason.as_str());
-        if phase == Phase::Checkpointing && self.restore.is_some() && damaged {
-            // That is what the restore is to mend.
+        let locked = failure.reason == Failure::LOCKED;
+        if phase == Phase::Checkpointing && self.restore.is_some() && !locked {
+            // That is what the restore is to mend: a damaged database can fail
+            // in any way.
             let database = Some(Found {
                 exists: true,
                 schema_version: None,
@@ -139,11 +144,16 @@ impl Operation {
             return self.succeed(Done { database }, now);
         }
         self.end_phase(true, now);
+        if self.may_end_in(phase) {
+            self.failure.get_or_insert(failure);
+            self.ended = Some(now.to_owned());
+            return Next::Failed;
+        }
         if self.is_going_back() {
             return self.halt(phase, failure, now);
         }
         let back = match phase {
-            Phase::Preparing => {
+            Phase::Preparing if !self.after_halt => {
                 self.failure = Some(failure);
                 self.ended = Some(now.to_owned());
                 return Next::Failed;
@@ -155,13 +165,16 @@ impl Operation {
                 self.failure = Some(failure.clone());
                 return self.halt(Phase::Reverting, failure, now);
             }
-            Phase::Stopping | Phase::Checkpointing | Phase::BackingUp => Phase::Reverting,
-            // The services do not run.
-            Phase::Migrating | Phase::Restoring => self.undo(),
+            Phase::Preparing | Phase::Stopping | Phase::Checkpointing | Phase::BackingUp => {
+                Phase::Reverting
+            }
+            // The services do not run, unless somebody has started them.
+            Phase::Migrating | Phase::Restoring if !locked => self.undo(),
             _ => Phase::RollingBack,
         };
-        self.failure = Some(failure);
+        self.failure = Some(failure.clone());
         match (back, &self.from) {
+            (Phase::Reverting, _) if self.after_halt => self.halt(Phase::Preparing, failure, now),
             // There is nothing to go back to.
             (Phase::Reverting, None) => {
                 self.ended = Some(now.to_owned());
@@ -172,6 +185,24 @@ impl Operation {
                 Next::Work
             }
         }
+    }
+
+    /// What has to be asked for to have a halted operation tried again, if it
+    /// has to begin anew for that.
+    #[must_use]
+    pub fn wish_to_begin_anew(&self) -> Option<Wish> {
+        let halt = self.halted.as_ref()?;
+        let backup = self.restore.clone();
+        let wish = match self.kind {
+            Kind::Upgrade => Wish::Upgrade {
+                version: self.to.version.clone(),
+                backup: self.backup,
+                migrate: self.migrate,
+                restore: backup,
+            },
+            Kind::Restore | Kind::Backup => Wish::Restore { backup: backup? },
+        };
+        (halt.resume == Phase::Preparing).then_some(wish)
     }
 
     /// Begins once more where it cannot go on; `false` if it is not halted.
@@ -198,7 +229,11 @@ impl Operation {
                 self.migrate && self.restore.is_none() && exists,
             ),
             (Phase::Switching, true),
-            (Phase::Verifying, true),
+            // A backup makes nobody healthy.
+            (
+                Phase::Verifying,
+                self.kind != Kind::Backup || self.was_healthy,
+            ),
         ];
         let at = order.iter().position(|(phase, _)| *phase == self.phase)?;
         let mut rest = order[at + 1..].iter();
@@ -211,6 +246,17 @@ impl Operation {
             Phase::Restoring => Some(Phase::Reverting).filter(|phase| self.has(*phase)),
             Phase::Reverting => Some(Phase::Confirming).filter(|_| self.was_healthy),
             _ => None,
+        }
+    }
+
+    /// Whether the operation ends if this phase fails. A backup changes nothing
+    /// that it could go back on, and a tenant that did not work before cannot
+    /// be held to it: the passes after this see to the services.
+    fn may_end_in(&self, phase: Phase) -> bool {
+        match phase {
+            Phase::Switching | Phase::Verifying => self.kind == Kind::Backup,
+            Phase::Reverting | Phase::Confirming => self.kind == Kind::Backup || !self.was_healthy,
+            _ => false,
         }
     }
 
@@ -230,6 +276,12 @@ impl Operation {
     }
 
     fn halt(&mut self, resume: Phase, failure: Failure, now: &str) -> Next {
+        // What it would go back to is no state that a tenant can be left in.
+        let resume = if self.after_halt {
+            Phase::Preparing
+        } else {
+            resume
+        };
         self.halted = Some(Halt { resume, failure });
         self.enter(Phase::Halted, now);
         Next::Halted

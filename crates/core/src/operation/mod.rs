@@ -27,7 +27,8 @@ mod words;
 use serde::{Deserialize, Serialize};
 
 use crate::api::TenantSpec;
-use crate::database::JobError;
+use crate::database::{JobError, JobFailure};
+use crate::record::Ports;
 use crate::types::{BackupId, Version};
 
 pub use begin::{due, next_backup};
@@ -74,6 +75,13 @@ pub struct Operation {
     /// Whether the tenant's services worked before. If they did not, going
     /// back cannot be held to it.
     pub was_healthy: bool,
+    /// Whether it takes the place of one that was halted. Nobody knows what
+    /// state the database is in then: if it fails, the services stay down.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub after_halt: bool,
+    /// The ports that the tenant had before; they stay its own until the end.
+    #[serde(default, skip_serializing_if = "Ports::is_empty")]
+    pub ports: Ports,
     /// Why it goes back, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -169,7 +177,24 @@ pub struct Failure {
     pub log: Vec<String>,
 }
 
+impl Wish {
+    /// Whether it puts a database in the place of one that may be broken, so
+    /// that it can take the place of an operation that is halted.
+    #[must_use]
+    pub fn mends(&self) -> bool {
+        match self {
+            Wish::Restore { .. } => true,
+            Wish::Upgrade { restore, .. } => restore.is_some(),
+            Wish::Backup { .. } => false,
+        }
+    }
+}
+
 impl Failure {
+    /// The reason of work that was kept off by something that has the database
+    /// open.
+    pub const LOCKED: &'static str = JobFailure::Locked.as_str();
+
     /// A failed piece of work on the database.
     #[must_use]
     pub fn of_job(phase: Phase, error: JobError) -> Self {

@@ -42,21 +42,23 @@ pub(super) fn can_begin(record: &Record, mends: bool) -> Result<(), Problem> {
         );
         return no(ProblemKind::NotOperable, detail);
     }
-    if let Some(operation) = &record.operation {
-        return match halted(operation) {
-            true if mends => Ok(()),
-            true => no(
+    match &record.operation {
+        Some(operation) if !halted(operation) => {
+            return no(
+                ProblemKind::OperationUnderWay,
+                format!("the {operation} ({}) is under way", operation.id),
+            );
+        }
+        Some(operation) if !mends => {
+            return no(
                 ProblemKind::OperationHalted,
                 format!(
                     "the {operation} ({}) is halted: have it go on with a retry, or restore a backup",
                     operation.id
                 ),
-            ),
-            false => no(
-                ProblemKind::OperationUnderWay,
-                format!("the {operation} ({}) is under way", operation.id),
-            ),
-        };
+            );
+        }
+        Some(_) | None => {}
     }
     match &record.request {
         Some(request) if waits(record, &request.wish) => no(
@@ -235,12 +237,12 @@ pub(super) fn restore(
     }
 }
 
-/// Records what was asked for. What was halted ends as it is, and what the
-/// manifest asks for is not tried in its place.
+/// Records what was asked for. It takes the place of what is halted when it
+/// begins, and the version that the manifest asks for is not tried before it.
 pub(super) fn ask(record: &mut Record, wish: Wish, now: &str) {
-    let halted = record.operation.clone().filter(halted);
-    if record.abandon_halted(now)
-        && let Some(failure) = halted.as_ref().and_then(Operation::told_failure)
+    let halted = record.operation.as_ref().filter(|o| halted(o));
+    if let Some(failure) = halted.and_then(Operation::told_failure)
+        && record.is_upgrade_due()
     {
         record.failed = Some(FailedUpgrade {
             spec: Box::new(record.tenant.spec.clone()),

@@ -15,6 +15,7 @@ use crate::state::{ApplicationRecord, RecordStore, SaveError};
 #[derive(Default)]
 pub(super) struct Records {
     saved: Mutex<std::collections::BTreeMap<TenantName, Record>>,
+    applications: Mutex<Vec<ApplicationRecord>>,
     full: std::sync::atomic::AtomicBool,
     /// The host whose operator writes them: one that is cut off saves nothing.
     host: Mutex<Option<Arc<MemoryHost>>>,
@@ -41,7 +42,8 @@ impl RecordStore for Records {
         self.saved.lock().unwrap().remove(tenant);
         Ok(())
     }
-    async fn save_application(&self, _: &ApplicationRecord) -> Result<(), SaveError> {
+    async fn save_application(&self, record: &ApplicationRecord) -> Result<(), SaveError> {
+        *self.applications.lock().unwrap() = vec![record.clone()];
         Ok(())
     }
     async fn remove_application(&self, _: &ObjectName) -> Result<(), SaveError> {
@@ -66,7 +68,7 @@ pub(super) fn name() -> TenantName {
     "ky04".parse().unwrap()
 }
 
-fn application() -> ApplicationRecord {
+pub(super) fn application() -> ApplicationRecord {
     let application = serde_yaml::from_str(
         "{apiVersion: campaignbrain.io/v1alpha1, kind: Application, metadata: {name: cbapp}, \
          spec: {versions: [{name: v1, folder: {path: /srv/v1}}, {name: v2, folder: {path: /srv/v2}}], \
@@ -99,6 +101,7 @@ impl Bench {
         .unwrap();
         let records = Arc::new(Records::default());
         records.saved.lock().unwrap().insert(name(), record());
+        *records.applications.lock().unwrap() = vec![application()];
         Self::start(Arc::new(MemoryHost::new(&spec)), spec, records)
     }
 
@@ -109,7 +112,7 @@ impl Bench {
         let state = Arc::new(State::new(
             Arc::clone(&records) as _,
             saved,
-            [application()],
+            records.applications.lock().unwrap().clone(),
         ));
         let ledger = state.with_records(|all| Ledger::new(all, Default::default()));
         let engine = Engine {
@@ -148,6 +151,12 @@ impl Bench {
 
     pub(super) async fn change(&self, change: impl FnOnce(&mut Record)) {
         self.engine.state.update(&name(), change).await.unwrap();
+    }
+
+    /// Saving a record fails, or works again.
+    pub(super) fn set_full(&self, full: bool) {
+        let ordering = std::sync::atomic::Ordering::Relaxed;
+        self.records.full.store(full, ordering);
     }
 
     pub(super) fn condition(&self, kind: &str) -> String {

@@ -31,7 +31,9 @@ pub fn converge(
     record: &Record,
     host: &Host,
 ) -> Plan {
-    let asked = record.applied.as_deref() != Some(desired.digest().as_str());
+    // What an operation does was asked for; it is carried to its end.
+    let under_way = record.operation.is_some();
+    let asked = under_way || record.applied.as_deref() != Some(desired.digest().as_str());
     let layout = Layout::new(&host.spec);
     let policy = record
         .tenant
@@ -48,8 +50,7 @@ pub fn converge(
         policy,
         plan: Plan::default(),
     };
-    // While an operation is under way, what it does is no drift.
-    if !asked && record.operation.is_none() {
+    if !asked {
         planner.plan.drifts = drift::find(desired, observed, record, layout);
     }
     planner.base(ports);
@@ -67,7 +68,7 @@ pub fn converge(
     }
     let mut plan = planner.plan;
     let for_the_host = plan.steps.iter().any(|step| !step.action.is_record());
-    plan.hold = if record.tenant.spec.suspend {
+    plan.hold = if record.tenant.spec.suspend && !under_way {
         Some(Hold::Suspended)
     } else if !asked && policy == DriftPolicy::Detect && for_the_host {
         Some(Hold::Detect)

@@ -206,11 +206,36 @@ fn a_restore_mends_what_is_halted() {
     let wish = Wish::Restore {
         backup: "b1".parse().unwrap(),
     };
-    let record = asked(record, wish);
-    assert_eq!(record.history.last().unwrap().state, "Halted");
+    let mut record = asked(record, wish);
     let operation = operation_due(&record).unwrap();
     assert_eq!(operation.kind, cb_core::operation::Kind::Restore);
     assert_eq!(operation.to.version.as_str(), "v1");
+    // Until it begins, nothing is touched, and nothing else can be asked for.
+    assert!(record.operation.as_ref().is_some_and(halted));
+    let second = can_begin_here(&record, true).map_err(|problem| problem.kind);
+    assert_eq!(second, Err(ProblemKind::OperationUnderWay));
+    record.begin(operation);
+    assert_eq!(record.history.last().unwrap().state, "Halted");
+}
+
+/// What was halted need not be an upgrade: then no version has failed.
+#[test]
+fn a_restore_in_place_of_a_halted_backup_fails_no_version() {
+    let mut record = asked(record("v1"), Wish::Backup { scheduled: false });
+    let mut operation = operation_due(&record).unwrap();
+    operation.phase = Phase::Checkpointing;
+    let broken = Failure {
+        reason: "WalDoesNotReplay".into(),
+        ..failure_in(Phase::Checkpointing)
+    };
+    operation.fail(broken, NOW);
+    assert!(halted(&operation));
+    record.begin(operation);
+    let backup = "b1".parse().unwrap();
+    let mut record = asked(record, Wish::Restore { backup });
+    record.begin(operation_due(&record).unwrap());
+    record.end(cb_core::operation::Next::Succeeded);
+    assert!(!record.has_failed() && record.operation.is_none());
 }
 
 #[test]

@@ -11,6 +11,8 @@ mod retention;
 #[cfg(test)]
 mod simulation;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::time::Duration;
@@ -64,16 +66,18 @@ impl<H: Host> Engine<H> {
             let Some(record) = self.state.record(name) else {
                 return Operated::Idle;
             };
-            let Some(operation) = record.operation.clone() else {
+            let halted = |operation: &Operation| operation.phase == Phase::Halted;
+            let operation = record.operation.clone();
+            let Some(operation) = operation.filter(|operation| !halted(operation)) else {
                 match self.begin(&record).await {
                     None => continue,
+                    // Until something mends it, nothing of it is touched.
+                    Some(Operated::Idle | Operated::Waiting(_)) if record.operation.is_some() => {
+                        return Operated::Halted;
+                    }
                     Some(operated) => return operated,
                 }
             };
-            if operation.phase == Phase::Halted {
-                self.slots.release(name);
-                return Operated::Halted;
-            }
             if operation.is_preparing() && is_outdated(&record, &operation) {
                 let dropped = self.state.update(name, |r| _ = r.drop_preparing()).await;
                 self.slots.release(name);
@@ -223,8 +227,13 @@ impl<H: Host> Engine<H> {
     }
 }
 
-/// Whether the spec asks for something else now.
+/// Whether the spec asks for something else now. What takes the place of a
+/// halted operation is carried through: without it, the tenant would be started
+/// on a database that nobody knows the state of.
 fn is_outdated(record: &Record, operation: &Operation) -> bool {
+    if operation.after_halt {
+        return false;
+    }
     let wanted = &record.tenant.spec;
     let other = match operation.kind {
         Kind::Upgrade => (*operation.to).clone().with_policies_of(wanted) != *wanted,

@@ -1,23 +1,31 @@
 //! The work of each phase.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use cb_core::api::{Application, Tenant, TenantSpec};
 use cb_core::database::BackupOrder;
-use cb_core::database::{Database, Job, JobError, JobFailure, Migrate, Progress, Report};
+use cb_core::database::{Database, Job, JobFailure, Migrate, Progress, Report};
 use cb_core::desired::{Desired, check};
-use cb_core::observed::{Observed, Scope};
-use cb_core::operation::{Done, Failure, Found, Kind, Operation, Work};
+use cb_core::observed::{Observed, Scope, Secret};
+use cb_core::operation::{Done, Failure, Found, Kind, Operation, Phase, Work};
 use cb_core::plan::{Action, BlockReason, converge};
 use cb_core::record::Record;
 use cb_core::status::{Facet, Problem};
 use cb_host::{ActionError, Host};
 use tokio_util::sync::CancellationToken;
 
-use super::verify::Requirement;
+use super::verify::{Requirement, Says, without_secrets};
 use super::{Left, under_way};
-use crate::tenant::{Engine, Findings, misfit, no_application, unreachable};
+use crate::tenant::{Engine, Findings, NOT_SAVED, misfit, no_application, unreachable};
+
+/// How often the status shows how far a job is.
+const SHOWN_EVERY: Duration = Duration::from_millis(250);
+
+/// The values of secrets, by file.
+pub(super) type Secrets = BTreeMap<PathBuf, Result<Secret, String>>;
 
 impl<H: Host> Engine<H> {
     /// Does the work of the phase that is under way.
@@ -72,7 +80,8 @@ impl<H: Host> Engine<H> {
         let scope = Scope::of(&to, Some(&application), &self.spec);
         let observed = self.host.observe(&scope).await;
         let observed = observed.map_err(|e| Left::Blocked(unreachable(e)))?;
-        let ports = self.ports(&to, &application, &observed, false).await;
+        // Nothing is given yet: the old version keeps its ports if this fails.
+        let ports = self.ports(&to, &application, &observed, true).await;
         let ports = ports.map_err(fails)?;
         let desired = self
             .desired(&to, &application, &ports, &observed)
@@ -271,6 +280,9 @@ impl<H: Host> Engine<H> {
             ..record.clone()
         };
         let application = self.application(operation, &tenant.tenant.spec)?;
+        if operation.is_going_back() && !operation.ports.is_empty() {
+            self.ledger.put_back(record.name(), &operation.ports);
+        }
         let mut findings = Findings::default();
         let done = self
             .bring_about(&tenant, Some(&application), &mut findings, cancel)
@@ -289,7 +301,10 @@ impl<H: Host> Engine<H> {
             .filter(|problem| !matches!(problem.facet, Facet::Proxy | Facet::SharedDatabase));
         match problems.next() {
             None => Ok(Done::default()),
-            Some(problem) if problem.passing => Err(Left::Blocked(problem)),
+            // Nor is a disk that has no room for records just now.
+            Some(problem) if problem.passing || problem.reason == NOT_SAVED => {
+                Err(Left::Blocked(problem))
+            }
             Some(problem) => {
                 let unit = findings.desired.as_ref().and_then(|d| d.services.first());
                 let unit = unit.map_or(String::new(), |service| service.unit.clone());
@@ -328,8 +343,16 @@ impl<H: Host> Engine<H> {
             .desired(&side, &application, &record.ports, &observed)
             .map_err(fails)?;
         let settling = Duration::from_secs(self.spec.spec.operations.settle_seconds.into());
+        let says = match (operation.kind, operation.is_going_back()) {
+            (Kind::Upgrade, false) => Says::This(&spec.version),
+            (Kind::Upgrade, true) if operation.to.version != spec.version => {
+                Says::AnyBut(&operation.to.version)
+            }
+            _ => Says::Any,
+        };
         let requirement = Requirement {
             desired: &desired,
+            says,
             scope: &scope,
             settle: if settle { settling } else { Duration::ZERO },
             strict: !operation.is_going_back() && operation.kind != Kind::Backup,
@@ -356,11 +379,8 @@ impl<H: Host> Engine<H> {
 
     async fn job(&self, record: &Record, operation: &Operation, job: Job) -> Result<Report, Left> {
         let database = self.database(record, operation)?;
-        let (state, name) = (Arc::clone(&self.state), record.name().clone());
-        let shown = under_way(operation);
-        let progress: Progress = Arc::new(move |far: String| {
-            state.show_progress(&name, &format!("{}: {far}", shown.message));
-        });
+        let secrets = self.secrets(record, operation).await?;
+        let progress = self.progress(record, operation, secrets.clone());
         let done = self.host.database(&database, &job, &progress).await;
         done.map_err(|error| match error.failure {
             JobFailure::Transient => Left::Blocked(Problem::passing(
@@ -368,18 +388,57 @@ impl<H: Host> Engine<H> {
                 error.failure.as_str(),
                 error.message,
             )),
-            _ => Left::Failed(self.job_failure(operation, error)),
+            _ => {
+                let mut failure = Failure::of_job(operation.phase, error);
+                for line in &mut failure.log {
+                    *line = without_secrets(std::mem::take(line), &secrets);
+                }
+                Left::Failed(failure)
+            }
         })
     }
 
-    fn job_failure(&self, operation: &Operation, error: JobError) -> Failure {
-        Failure::of_job(operation.phase, error)
+    /// Shows how far a job is. A release's own program can print as much as it
+    /// likes, so not every line is shown.
+    fn progress(&self, record: &Record, operation: &Operation, secrets: Secrets) -> Progress {
+        let (state, name) = (Arc::clone(&self.state), record.name().clone());
+        let shown = under_way(operation);
+        let last: Mutex<Option<Instant>> = Mutex::default();
+        Arc::new(move |far: String| {
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.is_some_and(|last| last.elapsed() < SHOWN_EVERY) {
+                return;
+            }
+            *last = Some(Instant::now());
+            let far = without_secrets(far, &secrets);
+            state.show_progress(&name, &format!("{}: {far}", shown.message));
+        })
+    }
+
+    /// Law 11: a release's own program gets the tenant's environment, and may
+    /// print it.
+    async fn secrets(&self, record: &Record, operation: &Operation) -> Result<Secrets, Left> {
+        let mut scope = Scope::of(record, None, &self.spec);
+        for spec in operation.from.iter().chain([&operation.to]) {
+            let files = spec.secret_refs.iter().map(|s| s.file.as_str().into());
+            scope.secrets.extend(files);
+        }
+        let observed = self.host.observe(&scope).await;
+        let observed = observed.map_err(|e| Left::Blocked(unreachable(e)))?;
+        Ok(observed.secrets)
     }
 
     fn database(&self, record: &Record, operation: &Operation) -> Result<Database, Left> {
-        // What reads the schema version is the release that is there: the old
-        // one's until the new one is installed.
-        let spec = operation.from.as_deref().unwrap_or(&operation.to);
+        // What reads the schema version is the release that knows the schema:
+        // the old one, until the new one has migrated.
+        let (from, to) = (operation.from.as_deref(), &*operation.to);
+        let spec = match from {
+            Some(from) if operation.phase == Phase::Migrating => {
+                let is_same = from.application == to.application;
+                if is_same { to } else { from }
+            }
+            from => from.unwrap_or(to),
+        };
         let application = self.application(operation, spec)?;
         Ok(Database::of(
             record.name(),

@@ -17,12 +17,12 @@ use cb_host::memory::{Content, Fault, JobFault};
 use crate::tenant::Again;
 use crate::tenant::tests::{Bench, name};
 
-const FILE: &str = "/var/lib/cb/tenants/ky04/db/tenant.duckdb";
+pub(super) const FILE: &str = "/var/lib/cb/tenants/ky04/db/tenant.duckdb";
 /// How many lives an operator may have that is cut off.
 const LIVES: usize = 12;
 
 /// Numbers from a seed (SplitMix64).
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
     fn roll(&mut self, sides: u64) -> u64 {
@@ -34,12 +34,12 @@ impl Dice {
     }
 }
 
-fn rows() -> Vec<String> {
+pub(super) fn rows() -> Vec<String> {
     (0..5).map(|n| format!("row {n}")).collect()
 }
 
 /// A tenant that runs v1 with a database of schema 1; v2 has schema 3.
-async fn bench(dice: &mut Dice) -> Bench {
+pub(super) async fn bench(dice: &mut Dice) -> Bench {
     let bench = Bench::new();
     let host = &bench.engine.host;
     let application: ObjectName = "cbapp".parse().unwrap();
@@ -129,7 +129,7 @@ fn fault(bench: &Bench, dice: &mut Dice) -> String {
 }
 
 /// Passes until nothing is to be done soon, or the operator is cut off.
-async fn live(bench: &Bench) {
+pub(super) async fn live(bench: &Bench) {
     for _ in 0..60 {
         let again = bench.pass().await;
         if bench.engine.host.is_cut_off() {

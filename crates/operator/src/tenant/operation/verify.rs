@@ -7,21 +7,35 @@ use cb_core::desired::Desired;
 use cb_core::observed::Observed;
 use cb_core::operation::{Failure, Operation};
 use cb_core::status::Problem;
+use cb_core::types::Version;
 use cb_host::Host;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Left;
+use super::phases::Secrets;
 use crate::tenant::Engine;
 use crate::tenant::readiness::Verdict;
 
 /// How often a service that answers is asked while it settles.
 const ASK: Duration = Duration::from_millis(250);
 
+/// What the services' answers must say of the version.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Says<'a> {
+    /// That it is this one (law 6).
+    This(&'a Version),
+    /// Any but this one, which was left.
+    AnyBut(&'a Version),
+    /// Anything, or nothing: what runs is what ran before.
+    Any,
+}
+
 /// What is required of the services.
 pub(super) struct Requirement<'a> {
     pub desired: &'a Desired,
     pub scope: &'a cb_core::observed::Scope,
+    pub says: Says<'a>,
     /// For how long they must answer without a fault.
     pub settle: Duration,
     /// Whether any new run of a service is a failure: it has exited.
@@ -56,9 +70,9 @@ impl<H: Host> Engine<H> {
                 .readiness
                 .judge(&*self.host, of.desired, &observed, ASK / 2)
                 .await;
-            match wrong_version(of.desired, &verdict) {
-                Some(message) => {
-                    let failure = self.failure(operation, "WrongVersion", message);
+            match wrong_version(of.desired, of.says, &verdict) {
+                Some((reason, message)) => {
+                    let failure = self.failure(operation, reason, message);
                     return Err(Left::Failed(failure));
                 }
                 None if verdict.problems.is_empty() => {
@@ -120,18 +134,19 @@ impl<H: Host> Engine<H> {
         let log = self.host.log_tail(unit).await;
         failure.log = log
             .into_iter()
-            .map(|line| without_secrets(line, observed))
+            .map(|line| without_secrets(line, &observed.secrets))
             .collect();
         failure
     }
 }
 
 /// Law 11: what a service prints may hold what it was given.
-fn without_secrets(mut line: String, observed: &Observed) -> String {
-    for secret in observed.secrets.values().flatten() {
-        let value = secret.reveal();
-        if !value.is_empty() {
-            line = line.replace(value, "(secret)");
+pub(super) fn without_secrets(mut line: String, secrets: &Secrets) -> String {
+    // What is printed is cut into lines.
+    let values = secrets.values().flatten();
+    for part in values.flat_map(|secret| secret.reveal().lines().map(str::trim)) {
+        if !part.is_empty() {
+            line = line.replace(part, "(secret)");
         }
     }
     line
@@ -168,18 +183,33 @@ fn changed(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) ->
 
 /// Law 6: the version must be in the answer. A service that does not tell one
 /// leaves it to the others; if none tells one, that is a failure too.
-fn wrong_version(desired: &Desired, verdict: &Verdict) -> Option<String> {
-    let wanted = desired.release.version.as_str();
+fn wrong_version(
+    desired: &Desired,
+    says: Says<'_>,
+    verdict: &Verdict,
+) -> Option<(&'static str, String)> {
     let healthy = verdict.health.iter().filter(|(_, health)| health.ok);
-    let told: Vec<_> = healthy
+    let mut told = healthy
         .filter_map(|(service, health)| Some((service, health.version.as_deref()?)))
-        .collect();
-    if let Some((service, version)) = told.iter().find(|(_, version)| *version != wanted) {
-        return Some(format!(
-            "service {service} answers with version {version} instead of {wanted}"
-        ));
+        .peekable();
+    let wanted = match says {
+        Says::Any => return None,
+        Says::AnyBut(left) => {
+            let (service, _) = told.find(|(_, version)| *version == left.as_str())?;
+            let message = format!("service {service} still answers with version {left}");
+            return Some(("WrongVersion", message));
+        }
+        Says::This(wanted) => wanted.as_str(),
+    };
+    let silent = told.peek().is_none();
+    if let Some((service, version)) = told.find(|(_, version)| *version != wanted) {
+        let message =
+            format!("service {service} answers with version {version} instead of {wanted}");
+        return Some(("WrongVersion", message));
     }
     let asked = desired.services.iter().any(|s| s.health_check.is_some());
-    (asked && told.is_empty() && verdict.problems.is_empty())
-        .then(|| format!("no service says in its health answer that it is version {wanted}: an answer needs `\"version\": \"{wanted}\"`"))
+    (asked && silent && verdict.problems.is_empty()).then(|| {
+        let message = format!("no service says in its health answer that it is version {wanted}: an answer needs `\"version\": \"{wanted}\"`");
+        ("NoVersionInAnswer", message)
+    })
 }
