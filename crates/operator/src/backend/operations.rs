@@ -42,6 +42,7 @@ impl<H: cb_host::Host + 'static> Operations for Daemon<H> {
         let now = |record: &mut Record| {
             record.operation = tried.operation;
             record.failed = tried.failed;
+            record.request = tried.request;
         };
         self.change(&before, now).await?;
         Ok(self.woken(&before))
@@ -117,7 +118,9 @@ impl<H: cb_host::Host + 'static> Operations for Daemon<H> {
         if backups.iter().all(|known| known.id != *backup) {
             return Err(no_such(tenant, backup));
         }
-        if let Some(operation) = &record.operation {
+        // Beside one that is halted nothing works on the database.
+        let running = record.operation.as_ref();
+        if let Some(operation) = running.filter(|operation| operation.phase != Phase::Halted) {
             let detail = format!(
                 "the {operation} ({}) is under way, and a database is worked on by one at a time",
                 operation.id

@@ -9,7 +9,7 @@ use cb_core::types::TenantName;
 use cb_host::{ActionError, Host};
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, events};
+use super::{Engine, NOT_SAVED, events};
 use crate::state::SaveError;
 
 /// What came of a plan.
@@ -147,7 +147,7 @@ fn retained(record: &mut Record) {
 
 fn unsaved(error: SaveError) -> ActionError {
     ActionError {
-        reason: "RecordNotSaved",
+        reason: NOT_SAVED,
         message: error.to_string(),
         transient: false,
     }

@@ -103,8 +103,7 @@ impl<H: cb_host::Host> Engine<H> {
     pub async fn pass(&self, name: &TenantName, cancel: &CancellationToken) -> Again {
         if let Err(error) = self.state.save(name).await {
             // Nothing may be done that the record does not know of.
-            let problem = Problem::new(Facet::Prepared, "RecordNotSaved", error.to_string());
-            return self.cannot_look(name, problem).await;
+            return self.cannot_look(name, not_saved(error)).await;
         }
         let Some(record) = self.state.record(name) else {
             return Again::Gone;
@@ -611,8 +610,11 @@ fn misfit(error: cb_core::desired::DesireError) -> Problem {
     Problem::new(Facet::Manifest, "DoesNotFit", error.to_string())
 }
 
+/// The reason while a record cannot be saved.
+const NOT_SAVED: &str = "RecordNotSaved";
+
 fn not_saved(error: crate::state::SaveError) -> Problem {
-    Problem::new(Facet::Prepared, "RecordNotSaved", error.to_string())
+    Problem::new(Facet::Prepared, NOT_SAVED, error.to_string())
 }
 
 #[cfg(test)]
