@@ -115,13 +115,11 @@ fn objects_are_applied_shown_compared_and_deleted() -> Result<()> {
 
     let (code, text) = told(&cbctl(&world, &["delete", "tenant", "oh09", "--wait"])?);
     assert_eq!(code, Some(0), "{text}");
-    assert!(
-        world
-            .host
-            .sh("ls /etc/cb/manifests")?
-            .lines()
-            .all(|file| !file.starts_with("oh09"))
-    );
+    // Its status file goes when all else has gone.
+    world.waits("no file of the tenant is left", || {
+        let files = world.host.sh("ls /etc/cb/manifests")?;
+        Ok(files.lines().all(|file| !file.starts_with("oh09")))
+    })?;
     assert_eq!(
         world
             .host
