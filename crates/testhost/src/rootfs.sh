@@ -5,7 +5,7 @@ set -eu
 root=$1 suite=$2 mirror=$3
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
-packages=systemd,systemd-sysv,dbus,nginx-light,iproute2,curl,procps,git
+packages=systemd,systemd-sysv,dbus,nginx-light,nftables,iproute2,curl,procps,git
 # What scrapes and gets alerts in tests; a test starts them itself.
 packages=$packages,prometheus,prometheus-alertmanager
 debootstrap --variant=minbase --include="$packages" "$suite" "$root" "$mirror"
