@@ -69,6 +69,12 @@ impl<'a> Layout<'a> {
         self.state("backups")
     }
 
+    /// The rules of who may connect to what, for `nft -f`.
+    #[must_use]
+    pub fn network_rules(&self) -> PathBuf {
+        self.state("network.nft")
+    }
+
     /// What was found of people's in the place of a tenant's things.
     #[must_use]
     pub fn set_aside(&self, tenant: &TenantName) -> PathBuf {

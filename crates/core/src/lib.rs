@@ -32,6 +32,7 @@ pub mod event;
 pub mod layout;
 pub mod manifest;
 pub mod mark;
+pub mod network;
 pub mod observed;
 pub mod operation;
 pub mod plan;

@@ -133,6 +133,9 @@ pub struct Observed {
     /// The failed units that are not to be started yet, with a word on when:
     /// they failed again and again.
     pub backing_off: BTreeMap<String, String>,
+    /// Whether nobody but the tenant, root and the reverse proxy can connect to
+    /// its ports; `false` too if that is not known.
+    pub isolated: bool,
     /// Home and shell of the tenant's user.
     pub account: Option<Account>,
     /// The drop-ins that override the tenant's units, by unit.

@@ -41,6 +41,19 @@ pub trait Host: Send + Sync {
     /// [`ActionError`]: what was tried is not done, and nothing is half done.
     async fn execute(&self, tenant: &TenantName, action: &Action) -> Result<Done, ActionError>;
 
+    /// Has nobody but the tenant, root and the reverse proxy connect to these
+    /// ports, and the tenant to no others but shared ones. With no ports, the
+    /// tenant is gone. Returns whether the host enforces that at all. Done
+    /// twice it is done once, and costs nothing.
+    ///
+    /// # Errors
+    /// [`ActionError`]: it is not enforced, or not as asked.
+    async fn isolate(
+        &self,
+        tenant: &TenantName,
+        ports: &BTreeSet<u16>,
+    ) -> Result<bool, ActionError>;
+
     /// Asks a service whether it works.
     async fn probe(&self, probe: &Probe) -> Health;
 

@@ -14,6 +14,7 @@ pub mod files;
 pub mod health;
 mod host;
 pub mod memory;
+pub mod nftables;
 pub mod nginx;
 pub mod releases;
 mod retry;

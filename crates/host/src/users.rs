@@ -108,6 +108,19 @@ impl Users {
     /// # Errors
     /// The file of users cannot be read.
     pub fn entry(&self, name: &str) -> Result<Option<(User, Account)>, UsersError> {
+        Ok(self.entries()?.get(name).cloned())
+    }
+
+    /// The ids of all users as they are now, by name.
+    ///
+    /// # Errors
+    /// The file of users cannot be read.
+    pub fn ids(&self) -> Result<impl Fn(&str) -> Option<u32> + use<>, UsersError> {
+        let users = self.entries()?;
+        Ok(move |name: &str| users.get(name).map(|(user, _)| user.uid))
+    }
+
+    fn entries(&self) -> Result<Arc<Entries>, UsersError> {
         let failed = |error: std::io::Error| UsersError::Read {
             path: self.passwd.clone(),
             reason: error.to_string(),
@@ -118,14 +131,13 @@ impl Users {
         if let Some((at, users)) = &*cached
             && *at == stamp
         {
-            return Ok(users.get(name).cloned());
+            return Ok(Arc::clone(users));
         }
         let users = Arc::new(parse(&std::fs::read(&self.passwd).map_err(failed)?));
-        let user = users.get(name).cloned();
         if stamp.is_settled() {
-            *cached = Some((stamp, users));
+            *cached = Some((stamp, Arc::clone(&users)));
         }
-        Ok(user)
+        Ok(users)
     }
 
     /// Makes the user that a definition describes; many callers share one run.

@@ -55,6 +55,8 @@ pub struct HostSpec {
     pub ports: PortRange,
     /// The reverse proxy.
     pub nginx: NginxSpec,
+    /// What tenants can connect to on this host.
+    pub network: NetworkSpec,
     /// What all tenants share.
     pub shared_services: SharedServices,
     /// Defaults for tenants.
@@ -167,6 +169,32 @@ impl Default for NginxSpec {
             ipv6: true,
         }
     }
+}
+
+/// What tenants can connect to on this host. Connections to other machines
+/// are not limited.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NetworkSpec {
+    /// Whether tenants are kept from each other's ports, by nftables. Default
+    /// `Enforce`.
+    pub isolation: NetworkIsolation,
+    /// Ports on this host that every tenant may connect to, beside its own,
+    /// 53, 80, 443 and the port of `sharedServices.ollama`. Default: none.
+    #[schemars(inner(range(min = 1)))]
+    pub allow_ports: Vec<u16>,
+}
+
+/// Whether tenants are kept from each other's ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum NetworkIsolation {
+    /// A tenant's services can connect to their own ports and to what is
+    /// shared; root and nginx reach every tenant's ports, and nothing else
+    /// does, on this host or from outside.
+    #[default]
+    Enforce,
+    /// Nothing is limited.
+    Off,
 }
 
 /// What all tenants share.

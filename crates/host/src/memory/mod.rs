@@ -21,6 +21,7 @@ mod tests;
 mod view;
 mod world;
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -249,6 +250,11 @@ impl Host for MemoryHost {
         }
         self.record_result(index, &result);
         result
+    }
+
+    /// Who connects to what is not simulated.
+    async fn isolate(&self, _: &TenantName, _: &BTreeSet<u16>) -> Result<bool, ActionError> {
+        Ok(false)
     }
 
     async fn probe(&self, probe: &Probe) -> Health {

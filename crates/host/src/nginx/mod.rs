@@ -34,6 +34,7 @@ use offender::Overlay;
 pub use ports::ReferencedPorts;
 use stage::SystemTester;
 use workers::Workers;
+pub use workers::user;
 
 /// How long new workers may take to serve after a reload.
 const EFFECT_WITHIN: Duration = Duration::from_secs(10);

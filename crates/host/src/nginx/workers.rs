@@ -70,13 +70,28 @@ pub(super) fn serving(config: &Path) -> Option<Vec<u32>> {
 
 /// What the main configuration says, or nginx's default.
 fn pid_file(config: &Path) -> PathBuf {
+    directive(config, "pid").map_or_else(|| PathBuf::from(PID_FILE), PathBuf::from)
+}
+
+/// The user that nginx's workers run as: what the main configuration says, or
+/// nginx's default.
+#[must_use]
+pub fn user(config: &Path) -> String {
+    let named = directive(config, "user");
+    let named = named.as_deref().unwrap_or("nobody");
+    // A group may follow.
+    named.split_whitespace().next().unwrap_or(named).to_owned()
+}
+
+/// The value of a directive that has a line of its own in the main
+/// configuration.
+fn directive(config: &Path, name: &str) -> Option<String> {
     let text = std::fs::read_to_string(config).unwrap_or_default();
-    let named = text.lines().find_map(|line| {
-        let rest = line.trim().strip_prefix("pid")?;
-        let value = rest.strip_prefix([' ', '\t'])?.split(';').next()?.trim();
-        Some(PathBuf::from(value))
-    });
-    named.unwrap_or_else(|| PathBuf::from(PID_FILE))
+    text.lines().find_map(|line| {
+        let rest = line.trim().strip_prefix(name)?;
+        let value = rest.strip_prefix([' ', '\t'])?.split(';').next()?;
+        Some(value.trim().to_owned())
+    })
 }
 
 /// The children of a process, see `/proc/PID/task/TID/children` in proc(5).
@@ -102,13 +117,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pid_file_is_the_configured_one() {
+    fn the_pid_file_and_the_user_are_the_configured_ones() {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("nginx.conf");
         std::fs::write(&config, "user www-data;\n  pid  /run/other.pid ; # x\n").unwrap();
         assert_eq!(pid_file(&config), Path::new("/run/other.pid"));
-        std::fs::write(&config, "pidgeon 1;\n").unwrap();
+        assert_eq!(user(&config), "www-data");
+        std::fs::write(&config, "pidgeon 1;\nuser  web staff;\n").unwrap();
         assert_eq!(pid_file(&config), Path::new(PID_FILE));
+        assert_eq!(user(&config), "web");
+        std::fs::write(&config, "").unwrap();
+        assert_eq!(user(&config), "nobody");
     }
 
     /// A process that is gone, or waits to be reaped, counts as leaving.

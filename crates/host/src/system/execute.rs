@@ -201,7 +201,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// Writes a file of root's, unless something of another owner is there.
 /// `before` runs after that was checked.
-async fn write_guarded(
+pub(super) async fn write_guarded(
     file: &ManagedFile,
     before: impl FnOnce() -> Result<(), FileError> + Send + 'static,
 ) -> Result<(), ActionError> {

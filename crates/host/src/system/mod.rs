@@ -5,11 +5,13 @@
 //! (daemon-reload, users, nginx) runs once for all who ask together.
 
 mod execute;
+mod network;
 mod observe;
 mod release_looks;
 mod reload;
 mod source;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +37,7 @@ use crate::sockets::Sockets;
 use crate::systemd::{Systemd, UnitEvent};
 use crate::users::Users;
 use crate::{ActionError, Counts, Done, Host, HostError, HostEvent, PortsInUse, Probe, sysctl};
+use network::Network;
 use release_looks::ReleaseLooks;
 use reload::UnitReload;
 
@@ -57,6 +60,7 @@ pub struct SystemHost {
     release_looks: ReleaseLooks,
     health: HealthChecks,
     databases: Databases,
+    network: Network,
 }
 
 impl SystemHost {
@@ -81,6 +85,7 @@ impl SystemHost {
         };
         let users = Arc::new(Users::spawn());
         let host = Self {
+            network: Network::spawn(spec, Arc::clone(&users)),
             units: UnitReload::spawn(systemd.clone(), &state.join("pending")),
             users: Arc::clone(&users),
             sockets: Sockets::default(),
@@ -246,6 +251,14 @@ impl Host for SystemHost {
 
     async fn execute(&self, tenant: &TenantName, action: &Action) -> Result<Done, ActionError> {
         self.act(tenant, action).await
+    }
+
+    async fn isolate(
+        &self,
+        tenant: &TenantName,
+        ports: &BTreeSet<u16>,
+    ) -> Result<bool, ActionError> {
+        self.network.isolate(tenant, ports).await
     }
 
     async fn probe(&self, probe: &Probe) -> Health {

@@ -66,6 +66,7 @@ impl SystemHost {
         Ok(Observed {
             user,
             account,
+            isolated: false,
             drop_ins,
             site_loaded: site_loaded.filter(|_| paths.contains_key(&site)),
             settled: BTreeSet::new(),
