@@ -1,6 +1,7 @@
 //! The program: reads the Host, takes the lock, starts everything, and ends
 //! cleanly on SIGTERM.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use anyhow::{Context as _, bail};
 use cb_core::api::Host;
 use cb_core::layout::Layout;
 use cb_core::manifest::{AnyObject, parse};
-use cb_core::record::Phase;
+use cb_core::record::{Phase, Record};
+use cb_core::types::TenantName;
 use cb_host::SystemHost;
 use cb_host::files::{self, FileCache, FileSpec};
 use cb_runtime::{FolderConfig, FolderWatcher};
@@ -138,6 +140,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         (manifests, sink)
     };
     let sink = Arc::new(sink);
+    host.know_ports(state.with_records(ports_of));
     let counted = Arc::clone(&host);
     metrics.at_scrape(move |sheet| collect::host(sheet, counted.counts()));
     for name in state.names() {
@@ -325,16 +328,28 @@ fn read_host(path: &Path) -> anyhow::Result<Host> {
     }
 }
 
+/// The ports of the tenants that have some.
+fn ports_of(records: &BTreeMap<TenantName, Record>) -> BTreeMap<TenantName, BTreeSet<u16>> {
+    let ports = |(name, record): (&TenantName, &Record)| {
+        let ports: BTreeSet<u16> = record.ports.by_service.values().copied().collect();
+        (!ports.is_empty()).then(|| (name.clone(), ports))
+    };
+    records.iter().filter_map(ports).collect()
+}
+
 /// What the host as a whole needs, now and then.
 async fn upkeep(host: Arc<SystemHost>, period: Duration, stop: CancellationToken) {
     let mut said = None;
     let mut timer = tokio::time::interval(period);
     while stop.run_until_cancelled(timer.tick()).await.is_some() {
-        let trouble = host
-            .reserve_ports()
-            .await
-            .err()
-            .map(|error| error.to_string());
+        let reserved = host.reserve_ports().await.err();
+        let isolated = host.keep_network().await.err();
+        let troubles = [
+            reserved.map(|error| error.to_string()),
+            isolated.map(|error| error.to_string()),
+        ];
+        let troubles: Vec<String> = troubles.into_iter().flatten().collect();
+        let trouble = (!troubles.is_empty()).then(|| troubles.join("; "));
         if trouble != said {
             match &trouble {
                 Some(trouble) => tracing::warn!("{trouble}"),

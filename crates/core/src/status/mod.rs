@@ -37,10 +37,13 @@ pub enum Facet {
     /// `SharedDatabaseReady`: the i360 database is there; only for tenants
     /// that use it.
     SharedDatabase,
+    /// `NetworkIsolated`: nobody but the tenant, root and nginx connects to its
+    /// ports; only where the Host has that enforced.
+    Network,
 }
 
 impl Facet {
-    const ALL: [Facet; 7] = [
+    const ALL: [Facet; 8] = [
         Facet::Manifest,
         Facet::Ports,
         Facet::Prepared,
@@ -48,6 +51,7 @@ impl Facet {
         Facet::Services,
         Facet::Proxy,
         Facet::SharedDatabase,
+        Facet::Network,
     ];
 
     /// The condition's type.
@@ -61,6 +65,7 @@ impl Facet {
             Facet::Services => "ServicesReady",
             Facet::Proxy => "ProxyReady",
             Facet::SharedDatabase => "SharedDatabaseReady",
+            Facet::Network => "NetworkIsolated",
         }
     }
 
@@ -363,10 +368,12 @@ fn conditions(pass: Pass<'_>) -> Vec<Condition> {
     }
     for facet in Facet::ALL {
         let problems: Vec<&Problem> = pass.problems.iter().filter(|p| p.facet == facet).collect();
-        if problems.is_empty()
-            && facet == Facet::SharedDatabase
-            && !pass.record.tenant.spec.database.i360
-        {
+        let concerns = match facet {
+            Facet::SharedDatabase => pass.record.tenant.spec.database.i360,
+            Facet::Network => pass.observed.isolated,
+            _ => true,
+        };
+        if problems.is_empty() && !concerns {
             continue;
         }
         match problems.first() {
@@ -473,6 +480,10 @@ fn fine(facet: Facet, pass: Pass<'_>) -> (&'static str, String) {
             _ => ("Live", "the site is live".into()),
         },
         Facet::SharedDatabase => ("Available", "the i360 database can be read".into()),
+        Facet::Network => (
+            "Isolated",
+            "nobody but the tenant, root and nginx connects to its ports".into(),
+        ),
     }
 }
 

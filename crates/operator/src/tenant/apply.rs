@@ -76,6 +76,18 @@ impl<H: Host> Engine<H> {
         applied
     }
 
+    /// Has nobody else reach the tenant's ports. Returns whether the host
+    /// enforces that at all.
+    pub(super) async fn isolate(&self, name: &TenantName) -> Result<bool, Problem> {
+        let record = self.state.record(name);
+        let ports = record.map(|record| record.ports.by_service.into_values().collect());
+        let isolated = self.host.isolate(name, &ports.unwrap_or_default()).await;
+        isolated.map_err(|error| Problem {
+            passing: error.transient,
+            ..Problem::new(Facet::Network, error.reason, error.message)
+        })
+    }
+
     async fn execute(
         &self,
         name: &TenantName,
@@ -116,6 +128,11 @@ impl<H: Host> Engine<H> {
             Action::RecordRetained => self.state.update(name, retained).await,
             Action::RemoveRecord => self.state.remove(name).await.map(|()| true),
             _ => {
+                if matches!(action, Action::Start { .. }) {
+                    // Before anything listens. What goes wrong is told at the
+                    // end of the pass, and keeps nothing from running.
+                    let _ = self.isolate(name).await;
+                }
                 let done = self.host.execute(name, action).await?;
                 let Action::Start {
                     service, revision, ..

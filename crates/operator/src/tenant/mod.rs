@@ -192,16 +192,15 @@ impl<H: cb_host::Host> Engine<H> {
         }
         let application = self.state.application(&record.tenant.spec.application);
         let application = application.as_ref().map(|known| &known.application);
-        let retry = match self
+        let brought = self
             .bring_about(&record, application, &mut findings, cancel)
-            .await
-        {
-            Ok(retry) => retry,
-            Err(problem) => {
-                findings.problems.push(problem);
-                true
-            }
-        };
+            .await;
+        let isolated = self.isolate(name).await;
+        findings.observed.isolated = isolated.as_ref().is_ok_and(|enforced| *enforced);
+        let retry = isolated.is_err() || *brought.as_ref().unwrap_or(&true);
+        findings
+            .problems
+            .extend([brought.err(), isolated.err()].into_iter().flatten());
         if cancel.is_cancelled() {
             return Again::Backoff;
         }
@@ -494,6 +493,9 @@ impl<H: cb_host::Host> Engine<H> {
         let done = self.apply(&name, &plan, false, cancel).await;
         if done.problems.is_empty() && !done.cancelled {
             self.ledger.release(&name);
+            if let Err(problem) = self.isolate(&name).await {
+                tracing::warn!("{name}: {}", problem.message);
+            }
             self.state.forget_status(&name);
             self.sink.remove(&name, &record.file).await;
             self.readiness.forget(&name);
