@@ -302,7 +302,7 @@ impl Catalog {
                     object,
                     file,
                     change,
-                } if *change != Change::Same || self.has_no_revision(name) => {
+                } if *change != Change::Same || self.is_of_another_source(name) => {
                     self.accept(object, file).await
                 }
                 Decision::NotPlaced { .. } => self.leave(name, Phase::Retaining).await,
@@ -347,12 +347,14 @@ impl Catalog {
         taken
     }
 
-    /// Whether the folder is a commit now, and the tenant is from before that.
-    fn has_no_revision(&self, name: &TenantName) -> bool {
-        self.revision().is_some()
-            && self
-                .state
-                .with_records(|records| records.get(name).is_some_and(|r| r.revision.is_none()))
+    /// Whether the tenant was accepted from a commit and the folder is none
+    /// now, or the other way round.
+    fn is_of_another_source(&self, name: &TenantName) -> bool {
+        let is_commit = self.revision().is_some();
+        self.state.with_records(|records| {
+            let record = records.get(name);
+            record.is_some_and(|record| record.revision.is_some() != is_commit)
+        })
     }
 
     async fn accept(&self, tenant: &Arc<Tenant>, file: &str) -> anyhow::Result<()> {
