@@ -88,7 +88,7 @@ fn text(git: &Git) -> String {
     line("State", &git.state);
     match &status.applied {
         Some(applied) => {
-            line("Applied", &applied.commit.id.to_string());
+            line("Applied", applied.commit.id.as_str());
             let mut words = applied.commit.subject.clone();
             if !applied.commit.author.is_empty() {
                 words.push_str(&format!(" ({})", applied.commit.author));
@@ -99,7 +99,7 @@ fn text(git: &Git) -> String {
         None => line("Applied", "nothing yet"),
     }
     if let Some(refused) = &status.refused {
-        line("Refused", &refused.commit.id.to_string());
+        line("Refused", refused.commit.id.as_str());
         line("", &refused.commit.to_string());
         line("Reason", refused.why.as_str());
         for message in &refused.messages {
