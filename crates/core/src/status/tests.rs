@@ -114,3 +114,38 @@ fn copies_have_a_condition_where_there_are_any() {
         (ConditionStatus::True, later)
     );
 }
+
+/// Law 8: a host that enforces nothing says nothing of it, and what cannot be
+/// enforced keeps a tenant from being ready.
+#[test]
+fn isolation_is_told_where_it_is_enforced() {
+    let isolated = |isolated: bool, problems: &[Problem]| {
+        TenantStatus::of(Pass {
+            copying: &Copying::Nowhere,
+            record: &record(),
+            desired: None,
+            plan: &Plan::default(),
+            observed: &Observed {
+                isolated,
+                ..Observed::default()
+            },
+            health: &BTreeMap::new(),
+            problems,
+            previous: None,
+            now: "now",
+        })
+    };
+    assert_eq!(isolated(false, &[]).condition("NetworkIsolated"), None);
+    let told = |status: &TenantStatus| {
+        let told = status.condition("NetworkIsolated").unwrap();
+        (told.status, told.reason.clone())
+    };
+    let enforced = isolated(true, &[]);
+    assert_eq!(told(&enforced), (ConditionStatus::True, "Isolated".into()));
+    assert!(enforced.is_ready());
+    let missing = [Problem::new(Facet::Network, "NftMissing", "no nft")];
+    let missing = isolated(false, &missing);
+    let unenforced = (ConditionStatus::False, "NftMissing".into());
+    assert_eq!(told(&missing), unenforced);
+    assert!(!missing.is_ready());
+}
