@@ -136,6 +136,12 @@ fn a_tenant_connects_to_its_own_ports_and_to_what_is_shared() -> Result<()> {
         world.assert_reaches("cb-a", "127.0.0.1", port, is_shared)?;
         world.assert_reaches("nobody", "127.0.0.1", port, true)?;
     }
+    for (user, may_send) in [("cb-a", false), ("nobody", true)] {
+        let send = "echo >/dev/udp/127.0.0.1/5432";
+        let command = ["runuser", "-u", user, "--", "bash", "-c", send];
+        let sent = world.host.exec(&command)?;
+        assert_eq!(sent.code == Some(0), may_send, "{user}: {sent:?}");
+    }
     Ok(())
 }
 
