@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{DeletionPolicy, OperationStatus, Tenant, TenantSpec};
 use crate::mark::Owner;
-use crate::operation::{FailedUpgrade, Kind, Next, Operation, Phase as Step, Request};
+use crate::operation::{FailedUpgrade, Kind, Next, Operation, Phase as Step, Request, Wish};
 use crate::types::{ObjectName, TenantName, Version};
 
 /// What is remembered of one tenant.
@@ -178,8 +178,15 @@ impl Record {
             halted.ended = Some(operation.started.clone());
             self.remember(halted.status());
         }
-        // A wish for another version stays until that version is asked for.
-        if operation.kind == Kind::Upgrade || !self.wishes_upgrade() {
+        let wish = self.request.as_ref().map(|request| &request.wish);
+        let stays = match wish {
+            // It is made afterwards.
+            Some(Wish::Backup { .. }) => operation.kind == Kind::Upgrade,
+            // Until that version is asked for.
+            Some(Wish::Upgrade { .. }) => operation.kind != Kind::Upgrade,
+            Some(Wish::Restore { .. }) | None => false,
+        };
+        if !stays {
             self.request = None;
         }
         if operation.kind == Kind::Backup {
@@ -192,11 +199,6 @@ impl Record {
         self.history.push(ended);
         let surplus = self.history.len().saturating_sub(HISTORY);
         self.history.drain(..surplus);
-    }
-
-    fn wishes_upgrade(&self) -> bool {
-        let wish = self.request.as_ref().map(|request| &request.wish);
-        matches!(wish, Some(crate::operation::Wish::Upgrade { .. }))
     }
 
     /// Takes in that the operation has come to this.
@@ -225,19 +227,28 @@ impl Record {
         }
     }
 
-    /// Drops an operation that has changed nothing yet. Returns whether there
-    /// was one.
+    /// Drops an operation that has changed nothing yet; what it was asked for
+    /// still is, unless the spec asks for another version now. Returns whether
+    /// there was one.
     pub fn drop_preparing(&mut self) -> bool {
         let preparing = |operation: &mut Operation| operation.is_preparing();
-        self.operation.take_if(preparing).is_some()
+        let Some(dropped) = self.operation.take_if(preparing) else {
+            return false;
+        };
+        let (at, wish) = (dropped.started.clone(), dropped.wish());
+        let version = &self.tenant.spec.version;
+        let lost = matches!(&wish, Wish::Upgrade { version: wished, .. } if wished != version);
+        if self.request.is_none() && !lost {
+            self.request = Some(Request { at, wish });
+        }
+        true
     }
 
     /// Has what failed tried again, or an operation that is halted go on.
     /// Returns whether there was either.
     pub fn retry(&mut self, now: &str) -> bool {
-        let anew = self.operation.as_ref();
-        if let Some(wish) = anew.and_then(Operation::wish_to_begin_anew) {
-            let at = now.to_owned();
+        if let Some(anew) = self.operation.as_ref().filter(|o| o.begins_anew()) {
+            let (at, wish) = (now.to_owned(), anew.wish());
             self.request = Some(Request { at, wish });
             return true;
         }

@@ -187,22 +187,28 @@ impl Operation {
         }
     }
 
-    /// What has to be asked for to have a halted operation tried again, if it
-    /// has to begin anew for that.
+    /// What has to be asked for to have it begin anew.
     #[must_use]
-    pub fn wish_to_begin_anew(&self) -> Option<Wish> {
-        let halt = self.halted.as_ref()?;
-        let backup = self.restore.clone();
-        let wish = match self.kind {
-            Kind::Upgrade => Wish::Upgrade {
+    pub fn wish(&self) -> Wish {
+        match (self.kind, self.restore.clone()) {
+            (Kind::Restore, Some(backup)) => Wish::Restore { backup },
+            (Kind::Upgrade, restore) => Wish::Upgrade {
                 version: self.to.version.clone(),
                 backup: self.backup,
                 migrate: self.migrate,
-                restore: backup,
+                restore,
             },
-            Kind::Restore | Kind::Backup => Wish::Restore { backup: backup? },
-        };
-        (halt.resume == Phase::Preparing).then_some(wish)
+            (Kind::Backup | Kind::Restore, _) => Wish::Backup {
+                scheduled: self.scheduled,
+            },
+        }
+    }
+
+    /// Whether it is halted and a retry begins it anew.
+    #[must_use]
+    pub fn begins_anew(&self) -> bool {
+        let halt = self.halted.as_ref();
+        halt.is_some_and(|halt| halt.resume == Phase::Preparing)
     }
 
     /// Begins once more where it cannot go on; `false` if it is not halted.

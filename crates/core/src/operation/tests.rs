@@ -240,6 +240,54 @@ fn a_backup_is_due_by_policy_and_by_wish_and_not_before_an_upgrade() {
     assert_eq!(due_of(&record).unwrap().kind, Kind::Upgrade);
 }
 
+/// What somebody asked for is not forgotten because it could not begin at once.
+#[test]
+fn a_wish_outlives_an_operation_that_was_dropped() {
+    let wishes = [
+        Wish::Backup { scheduled: false },
+        Wish::Restore {
+            backup: "b1".parse().unwrap(),
+        },
+        Wish::Upgrade {
+            version: "v2".parse().unwrap(),
+            backup: false,
+            migrate: false,
+            restore: None,
+        },
+    ];
+    for wish in wishes {
+        let version = match wish {
+            Wish::Upgrade { .. } => "v2",
+            _ => "v1",
+        };
+        let mut record = record(version);
+        let asked = Request {
+            at: NOW.into(),
+            wish,
+        };
+        record.request = Some(asked.clone());
+        record.begin(due_of(&record).unwrap());
+        assert_eq!(record.request, None);
+        record.accept(&tenant(version, ", suspend: true"), "ky04.yaml");
+        assert!(record.drop_preparing() && due_of(&record).is_none());
+        assert_eq!(record.request.as_ref(), Some(&asked));
+        record.accept(&tenant(version, ""), "ky04.yaml");
+        assert!(due_of(&record).is_some());
+        // Another version is no longer what was asked for.
+        record.begin(due_of(&record).unwrap());
+        record.accept(&tenant("v3", ""), "ky04.yaml");
+        record.drop_preparing();
+        let next = due_of(&record).unwrap();
+        assert!(next.kind == Kind::Upgrade && next.backup && next.restore.is_none());
+        // But a backup is still made, after it.
+        record.begin(next);
+        record.end(Next::Succeeded);
+        let last = due_of(&record).map(|operation| operation.kind);
+        let is_backup = matches!(asked.wish, Wish::Backup { .. });
+        assert_eq!(last, is_backup.then_some(Kind::Backup));
+    }
+}
+
 proptest! {
     /// Law 6: whatever phases fail, an operation comes to an end, its failure
     /// is told, and what was migrated is only kept by an upgrade that
