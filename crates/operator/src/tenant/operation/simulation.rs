@@ -8,14 +8,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cb_core::api::{DriftPolicy, TenantSpec};
 use cb_core::database::{Job, JobFailure};
 use cb_core::observed::Health;
 use cb_core::operation::{Kind, Phase, Request, Wish};
+use cb_core::record::Phase as Life;
 use cb_core::types::ObjectName;
 use cb_host::memory::{Content, Fault, JobFault};
 
 use crate::tenant::Again;
-use crate::tenant::tests::{Bench, name};
+use crate::tenant::tests::{Bench, application, name};
 
 pub(super) const FILE: &str = "/var/lib/cb/tenants/ky04/db/tenant.duckdb";
 /// How many lives an operator may have that is cut off.
@@ -148,14 +150,57 @@ pub(super) async fn live(bench: &Bench) {
     }
 }
 
-async fn run(seed: u64) -> &'static str {
-    let mut dice = Dice(seed);
-    let mut bench = bench(&mut dice).await;
-    let fault = fault(&bench, &mut dice);
-    let story = |what: &str| format!("seed {seed}: {fault}; {what}");
-    bench
-        .change(|record| record.tenant.spec.version = "v2".parse().unwrap())
-        .await;
+/// What somebody does while the operator is down.
+async fn meddle(bench: &Bench, dice: &mut Dice) -> &'static str {
+    let spec = async |change: fn(&mut TenantSpec)| {
+        bench
+            .change(|record| {
+                let mut tenant = record.tenant.clone();
+                change(&mut tenant.spec);
+                // Who was removed stays so.
+                if record.phase == Life::Active {
+                    record.accept(&tenant, "ky04.yaml");
+                }
+            })
+            .await;
+    };
+    match dice.roll(16) {
+        0 | 1 => {
+            spec(|spec| spec.suspend = true).await;
+            "suspended"
+        }
+        2 => {
+            spec(|spec| spec.suspend = false).await;
+            "not suspended"
+        }
+        3 => {
+            spec(|spec| spec.drift_policy = Some(DriftPolicy::Detect)).await;
+            "drift is left"
+        }
+        4 => {
+            let motto = |spec: &mut TenantSpec| {
+                let name = "MOTTO".parse().unwrap();
+                spec.env.insert(name, "two".parse().unwrap());
+            };
+            spec(motto).await;
+            "another environment"
+        }
+        5 => {
+            // It may not be there yet, or not any more.
+            let _ = bench.engine.host.start_unit("ky04-api.service");
+            "the api is started"
+        }
+        6 if dice.roll(3) == 0 => {
+            bench.change(|record| record.phase = Life::Retaining).await;
+            "removed"
+        }
+        _ => "",
+    }
+}
+
+/// Lives of an operator that is cut off again and again, with what somebody
+/// does in between, and then one to the end.
+async fn lives(mut bench: Bench, dice: &mut Dice, story: &mut String) -> Bench {
     for _ in 0..dice.roll(LIVES as u64) {
         bench.engine.host.cut_after(dice.roll(40));
         live(&bench).await;
@@ -163,83 +208,193 @@ async fn run(seed: u64) -> &'static str {
             0 => bench.rebooted(),
             _ => bench.restarted(),
         };
+        for word in [", ", meddle(&bench, dice).await] {
+            story.push_str(word);
+        }
     }
+    bench
+        .change(|record| record.tenant.spec.suspend = false)
+        .await;
     live(&bench).await;
+    bench
+}
+
+/// Whether these rows are in the database, or whole in something that was
+/// kept of it.
+fn are_kept(bench: &Bench, rows: &[String]) -> bool {
+    let kept = bench.engine.host.archived(&name());
+    let mut files: Vec<PathBuf> = kept.into_keys().collect();
+    files.push(FILE.into());
+    let contents = files
+        .iter()
+        .filter_map(|file| bench.engine.host.read_database(file));
+    contents
+        .into_iter()
+        .any(|content| rows.iter().all(|row| content.rows.contains(row)))
+}
+
+/// The services run, start at boot, and nothing is left to do.
+async fn assert_settled(bench: &Bench, version: &str, story: &str) {
+    let host = &bench.engine.host;
+    assert!(bench.runs(version), "{story}: another version runs");
+    let record = bench.engine.state.record(&name()).unwrap();
+    let deployed = record.deployed.as_ref().unwrap();
+    assert_eq!(deployed.version.as_str(), version, "{story}: the record");
+    for unit in ["ky04-api.service", "ky04-frontend.service"] {
+        assert!(host.is_enabled(unit), "{story}: it would not start at boot");
+    }
+    host.clear_log();
+    live(bench).await;
+    assert_eq!(host.log(), [], "{story}: there is something left to do");
+}
+
+async fn run(seed: u64) -> &'static str {
+    let mut dice = Dice(seed);
+    let bench = bench(&mut dice).await;
+    let mut story = format!("seed {seed}: {}", fault(&bench, &mut dice));
+    if dice.roll(4) == 0 {
+        // The new version has one more service.
+        let mut more = application();
+        let worker = "{name: worker, command: bin/worker, portOffset: 2}";
+        let worker = serde_yaml::from_str(worker).unwrap();
+        more.application.spec.services.push(worker);
+        bench.engine.state.insert_application(more).await.unwrap();
+        story.push_str(", a service more");
+    }
+    bench
+        .change(|record| record.tenant.spec.version = "v2".parse().unwrap())
+        .await;
+    let bench = lives(bench, &mut dice, &mut story).await;
 
     let host = &bench.engine.host;
     let record = bench.engine.state.record(&name()).unwrap();
-    assert!(host.violations().is_empty(), "{}", story("violations"));
-    let content = host.read_database(FILE.as_ref());
+    assert!(host.violations().is_empty(), "{story}: violations");
     if let Some(operation) = &record.operation {
         assert_eq!(
             operation.phase,
             Phase::Halted,
-            "{}: {operation:#?}",
-            story("no end")
+            "{story}: no end: {operation:#?}"
         );
-        // Everything is kept: the rows are in the database, in a copy of it, or
-        // in a backup.
-        let kept = content.is_some_and(|content| content.rows == rows());
-        let backup = operation.backup_id.as_ref().filter(|_| operation.backed_up);
-        let backup = backup.and_then(|id| {
-            let file = PathBuf::from("/var/lib/cb/backups/ky04").join(id.as_str());
-            host.read_database(&file.join("database.duckdb"))
-        });
-        let saved = backup.is_some_and(|content| content.rows == rows());
-        assert!(kept || saved, "{}", story("rows are lost"));
+        assert!(are_kept(&bench, &rows()), "{story}: rows are lost");
         return "halted";
     }
-    let content = content.unwrap_or_else(|| panic!("{}", story("no database")));
-    assert_eq!(content.rows, rows(), "{}", story("rows"));
-    let (version, schema) = match record.has_failed() {
-        true => ("v1", 1),
-        false => ("v2", 3),
-    };
-    assert_eq!(content.schema_version, schema, "{}", story("a mixture"));
-    assert!(bench.runs(version), "{}", story("another version runs"));
+    let content = host.read_database(FILE.as_ref());
+    let content = content.unwrap_or_else(|| panic!("{story}: no database"));
+    assert_eq!(content.rows, rows(), "{story}: rows");
     let deployed = record.deployed.as_ref().unwrap();
-    assert_eq!(
-        deployed.version.as_str(),
-        version,
-        "{}",
-        story("the record")
-    );
-    for unit in ["ky04-api.service", "ky04-frontend.service"] {
-        assert!(
-            host.is_enabled(unit),
-            "{}",
-            story("it would not start at boot")
-        );
+    let schema = match deployed.version.as_str() {
+        "v1" => 1,
+        _ => 3,
+    };
+    assert_eq!(content.schema_version, schema, "{story}: a mixture");
+    if record.phase == Life::Retained {
+        return "removed";
     }
-    host.clear_log();
-    live(&bench).await;
-    assert_eq!(host.log(), [], "{}", story("there is something left to do"));
+    let version = match record.has_failed() {
+        true => "v1",
+        false => "v2",
+    };
+    assert_settled(&bench, version, &story).await;
     version
+}
+
+/// A backup or a restore by wish.
+async fn run_wish(seed: u64) -> &'static str {
+    let mut dice = Dice(seed);
+    let bench = bench(&mut dice).await;
+    let ask = async |wish: Wish| {
+        let at = crate::now();
+        let request = Some(Request { at, wish });
+        bench.change(|record| record.request = request).await;
+    };
+    ask(Wish::Backup { scheduled: false }).await;
+    live(&bench).await;
+    let record = bench.engine.state.record(&name()).unwrap();
+    let backup = record.history[0].backup.clone().unwrap();
+    bench.engine.host.log_rows(FILE.as_ref(), &["newer"]);
+    let mut all = rows();
+    all.push("newer".into());
+    let mut story = format!("seed {seed}: {}", fault(&bench, &mut dice));
+    let restores = dice.roll(2) == 0;
+    ask(match restores {
+        true => Wish::Restore {
+            backup: backup.parse().unwrap(),
+        },
+        false => Wish::Backup { scheduled: false },
+    })
+    .await;
+    let bench = lives(bench, &mut dice, &mut story).await;
+
+    let host = &bench.engine.host;
+    let record = bench.engine.state.record(&name()).unwrap();
+    assert!(host.violations().is_empty(), "{story}: violations");
+    // What a restore replaces is kept too.
+    assert!(are_kept(&bench, &all), "{story}: rows are lost");
+    assert!(are_kept(&bench, &rows()), "{story}: rows are lost");
+    if let Some(operation) = &record.operation {
+        assert_eq!(
+            operation.phase,
+            Phase::Halted,
+            "{story}: no end: {operation:#?}"
+        );
+        let damage = operation.halted.as_ref().unwrap().failure.reason.as_str();
+        assert!(
+            operation.kind == Kind::Restore || damage == "WalDoesNotReplay",
+            "{story}: a backup needs a person"
+        );
+        return "halted";
+    }
+    let last = record.history.last().unwrap();
+    let content = host.read_database(FILE.as_ref()).unwrap();
+    let restored = last.kind == "Restore" && last.state == "Succeeded";
+    let wanted = if restored { rows() } else { all };
+    assert_eq!(content.rows, wanted, "{story}: rows");
+    assert_eq!(content.schema_version, 1, "{story}: a mixture");
+    if record.phase == Life::Retained {
+        return "removed";
+    }
+    assert_settled(&bench, "v1", &story).await;
+    if restores { "restored" } else { "backed up" }
 }
 
 /// The end is always the new version with all rows, or the old version with all
 /// rows, or a halt with all rows kept; never a mixture.
 #[test]
 fn an_upgrade_ends_whole_whatever_fails_and_is_killed() {
+    runs_of(200, run, &["v1", "v2", "halted", "removed"]);
+}
+
+/// A backup leaves the rows that there are, a restore those of the backup or,
+/// if it fails, those that there were; and a backup needs no person.
+#[test]
+fn a_wish_ends_whole_whatever_fails_and_is_killed() {
+    runs_of(
+        300,
+        run_wish,
+        &["backed up", "restored", "halted", "removed"],
+    );
+}
+
+fn runs_of<F: Future<Output = &'static str>>(runs: u64, run: fn(u64) -> F, ends: &[&str]) {
     let number = |variable: &str| std::env::var(variable).ok()?.parse::<u64>().ok();
-    let runs = number("CB_SIMULATION_RUNS").unwrap_or(400);
+    let runs = number("CB_SIMULATION_RUNS").unwrap_or(runs);
     let seeds = match number("CB_SIMULATION_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..runs,
     };
-    let mut ends = std::collections::BTreeMap::new();
+    let mut came = std::collections::BTreeMap::new();
     for seed in seeds.clone() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .start_paused(true)
             .build()
             .unwrap();
-        *ends.entry(runtime.block_on(run(seed))).or_insert(0) += 1;
+        *came.entry(runtime.block_on(run(seed))).or_insert(0) += 1;
     }
-    if seeds.end - seeds.start >= 200 {
+    if seeds.end - seeds.start >= 100 {
         // It is of no use if most runs end the same way.
-        for end in ["v1", "v2", "halted"] {
-            assert!(ends.get(end).is_some_and(|n| n * 40 > runs), "{ends:?}");
+        for end in ends {
+            assert!(came.get(end).is_some_and(|n| n * 100 > runs), "{came:?}");
         }
     }
 }
