@@ -127,10 +127,15 @@ fn a_bad_version_ends_as_it_began() -> Result<()> {
     for (fault, rows) in FAULTS.iter().zip(&rows) {
         let name = fault.name;
         let operation = upgrades.wait_operation(name, name, "Failed")?;
-        assert_eq!(operation["reason"], fault.reason, "{name}: {operation:#}");
+        let (reason, phase) = match operation["reason"].as_str() {
+            // It exits so soon that systemd may tell it of the start.
+            Some("StartFailed") if fault.reason == "ServiceExited" => ("StartFailed", "Switching"),
+            _ => (fault.reason, fault.phase),
+        };
+        assert_eq!(operation["reason"], reason, "{name}: {operation:#}");
         let message = operation["message"].as_str().unwrap_or_default();
         assert!(
-            message.starts_with(&format!("{} failed: ", fault.phase)),
+            message.starts_with(&format!("{phase} failed: ")),
             "{name}: {message}"
         );
         assert!(

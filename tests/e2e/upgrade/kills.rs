@@ -18,8 +18,20 @@ impl Upgrades {
     }
 
     /// Asks for a version and kills the operator when the journal says that
-    /// this phase has begun. Looks in a loop of its own, as phases are short.
+    /// this phase has begun.
     fn killed_in(&self, name: &str, version: &str, phase: &str) -> Result<()> {
+        self.signalled_in(name, version, (phase, "KILL"))
+    }
+
+    /// Asks for a version and sends the operator a signal when the journal says
+    /// that this phase has begun. Looks in a loop of its own, as phases are
+    /// short.
+    pub(super) fn signalled_in(
+        &self,
+        name: &str,
+        version: &str,
+        (phase, signal): (&str, &str),
+    ) -> Result<()> {
         let record = format!("/var/lib/cb/records/{name}.yaml");
         self.world.host.push(
             super::manifest(name, version).as_bytes(),
@@ -32,7 +44,7 @@ impl Upgrades {
              cp /root/next.yaml /etc/cb/manifests/{name}.yaml\n\
              end=$((SECONDS + 60))\n\
              until IFS= read -r -d '' text <{record}; [[ $text == *'  phase: {phase}'$'\\n'* ]]; do (( SECONDS < end )) || exit 1; done\n\
-             kill -KILL $pid; echo $pid"
+             kill -{signal} $pid; echo $pid"
         );
         let killed = self.world.host.exec(&["bash", "-c", &script])?;
         assert_eq!(killed.code, Some(0), "{phase} was not seen");

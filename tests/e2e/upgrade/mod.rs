@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod good;
 mod kills;
+mod power;
 
 use std::fmt::Write as _;
 
@@ -135,7 +136,11 @@ impl Upgrades {
 
     /// Every row that the tenant's api has, as text.
     pub(crate) fn rows(&self, name: &str) -> Result<String> {
-        let port = self.port(name)?;
+        self.rows_on(name, self.port(name)?)
+    }
+
+    /// As [`Upgrades::rows`], from the api on this port.
+    fn rows_on(&self, name: &str, port: u64) -> Result<String> {
         let url = format!("http://127.0.0.1:{port}/api/contacts");
         let answer = self.world.host.curl(&[&url])?;
         anyhow::ensure!(
