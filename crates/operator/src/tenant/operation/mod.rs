@@ -89,6 +89,12 @@ impl<H: Host> Engine<H> {
             if cancel.is_cancelled() {
                 return Operated::Interrupted;
             }
+            if let Some(failure) = given_up(&record, &operation) {
+                match self.go_on(name, Err(failure)).await {
+                    Ok(()) => continue,
+                    Err(problem) => return Operated::Blocked(problem),
+                }
+            }
             self.slots.take_back(name);
             if let Err(error) = self.state.save(name).await {
                 return Operated::Blocked(not_saved(error));
@@ -240,6 +246,21 @@ fn is_outdated(record: &Record, operation: &Operation) -> bool {
         Kind::Backup | Kind::Restore => record.is_upgrade_due(),
     };
     other || wanted.suspend || record.life_is_over()
+}
+
+/// Why an upgrade goes back, if the spec asks for the old version again before
+/// the new one was started: afterwards there may be rows of it.
+fn given_up(record: &Record, operation: &Operation) -> Option<Failure> {
+    let started = [Phase::Preparing, Phase::Switching, Phase::Verifying];
+    let forward = !operation.is_going_back() && !started.contains(&operation.phase);
+    let may = forward && operation.kind == Kind::Upgrade && !operation.after_halt;
+    let from = operation.from.as_deref().filter(|_| may)?;
+    from.is_same_release(&record.tenant.spec).then(|| Failure {
+        phase: operation.phase,
+        reason: "GivenUp".to_owned(),
+        message: format!("the manifest asks for {} again", from.version),
+        log: Vec::new(),
+    })
 }
 
 /// That an operation is under way, as a problem that passes.

@@ -316,6 +316,33 @@ async fn ports_that_change_with_the_version_go_back_with_it() {
     }
 }
 
+/// A commit that is reverted in the middle: as long as the new version was not
+/// started, the old one is there again with all rows, and a person needs to do
+/// nothing.
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_taken_back_in_the_middle_is_gone_back_from() {
+    let steps: [fn(&Job) -> bool; 3] = [
+        |job| matches!(job, Job::Checkpoint),
+        |job| matches!(job, Job::Backup(_)),
+        |job| matches!(job, Job::Migrate(_)),
+    ];
+    for step in steps {
+        let bench = bench(&mut Dice(1)).await;
+        to_v2(&bench).await;
+        let bench = cut_in(bench, step).await;
+        spec(&bench, |spec| spec.version = "v1".parse().unwrap()).await;
+        live(&bench).await;
+        let record = record(&bench);
+        assert!(record.operation.is_none() && !record.has_failed());
+        let last = record.history.last().unwrap();
+        assert_eq!(last.reason.as_deref(), Some("GivenUp"), "{last:?}");
+        assert_eq!(bench.condition("Ready"), "True Ready");
+        assert!(bench.runs("v1"));
+        let content = content(&bench);
+        assert_eq!((content.schema_version, content.rows), (1, rows()));
+    }
+}
+
 /// Somebody starts a service while the database is worked on.
 #[tokio::test(start_paused = true)]
 async fn a_service_that_is_started_in_the_middle_is_stopped_again() {
