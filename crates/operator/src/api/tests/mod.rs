@@ -7,6 +7,7 @@ mod hostile;
 mod metrics;
 mod operations;
 mod rollouts;
+mod source;
 mod writes;
 
 use fake::Fake;
