@@ -417,6 +417,8 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         self.controller.urgent(tenant.clone(), Reason::Requested);
         let now = self.engine.state.record(tenant);
         let operation = now.and_then(|record| record.operation);
+        // One that is halted waits to be replaced by what was asked for.
+        let operation = operation.filter(|operation| operation.phase != Phase::Halted);
         operation.map_or(Asked::Pending, |operation| Asked::Begun(operation.id))
     }
 }
