@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use cb_core::types::{BackupId, TenantName};
 use object_store::client::{HttpError, HttpErrorKind};
+use rustls::CertificateError;
 
 /// Why something could not be done with a copy. No message has a secret in it.
 #[derive(Debug, thiserror::Error)]
@@ -298,13 +299,23 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
     causes.last().map(ToString::to_string).unwrap_or_default()
 }
 
+/// Why a certificate is not trusted, without the time that has passed: the same
+/// cause is told in the same words each time.
+fn distrust(reason: &CertificateError) -> String {
+    match reason {
+        CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
+        CertificateError::NotValidYetContext { .. } => "it is not valid yet".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 /// What is wrong with the server's certificate, if that is the cause. The
 /// system's errors do not show what they hold as their source.
 fn untrusted_certificate(error: &(dyn StdError + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(rustls::Error::InvalidCertificate(reason)) = error.downcast_ref() {
-            return Some(reason.to_string());
+            return Some(distrust(reason));
         }
         let held = error
             .downcast_ref::<io::Error>()
@@ -315,4 +326,34 @@ fn untrusted_certificate(error: &(dyn StdError + 'static)) -> Option<String> {
         };
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustls::pki_types::UnixTime;
+
+    use super::*;
+
+    #[test]
+    fn an_expired_certificate_is_told_in_the_same_words_each_time() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let expired = |time| {
+            distrust(&CertificateError::ExpiredContext {
+                time: at(time),
+                not_after: at(1000),
+            })
+        };
+        assert_eq!(expired(1001), expired(2000));
+        assert_eq!(expired(1001), "it has expired");
+        let early = |time| {
+            distrust(&CertificateError::NotValidYetContext {
+                time: at(time),
+                not_before: at(1000),
+            })
+        };
+        assert_eq!(early(1), early(2));
+        assert_ne!(early(1), expired(1001));
+    }
 }
