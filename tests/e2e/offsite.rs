@@ -192,6 +192,7 @@ fn a_bucket_gives_back_what_the_host_lost() -> Result<()> {
     ])?;
     let gone = world.host.exec(&["cbctl", "restore", "ky04", second])?;
     assert_ne!(gone.code, Some(0), "{gone:?}");
+    assert!(gone.stderr.contains("cbctl backup fetch ky04"), "{gone:?}");
     let fetched = world
         .host
         .sh(&format!("cbctl backup fetch ky04 {second}"))?;

@@ -263,7 +263,12 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             .into_iter()
             .find(|backup| backup.id == *id)
             .ok_or_else(|| {
-                let detail = format!("tenant `{tenant}` has no backup `{id}`");
+                let mut detail = format!("tenant `{tenant}` has no backup `{id}`");
+                if self.engine.offsite.is_some() {
+                    detail += &format!(
+                        " on the host; `cbctl backup fetch {tenant} {id}` brings it from off the host if it has a copy"
+                    );
+                }
                 Problem::new(ProblemKind::UnknownBackup, detail)
             })
     }
