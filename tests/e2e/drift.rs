@@ -402,3 +402,31 @@ fn drift_is_found_later_and_a_fight_is_calm() -> Result<()> {
     assert_eq!(world.host.sh(&format!("stat -c %a {unit}"))?, "644\n");
     Ok(())
 }
+
+/// Who changed a file is named where Linux tells: the program and its user.
+#[test]
+fn who_changed_a_file_is_named() -> Result<()> {
+    // An overlay, as a test host's disk is, names its folders in one way when
+    // they are marked and in another when something happens in them.
+    let world =
+        World::installed_with("who", |options| options.tmpfs("/etc/nginx/conf.d", 1 << 20))?;
+    world.put("tiny.yaml", crate::world::TINY)?;
+    world.start()?;
+    world.put_tiny("ky04", "driftPolicy: Detect")?;
+    world.wait_ready("ky04")?;
+    world
+        .host
+        .sh("sed -i 's/127.0.0.1/localhost/' /etc/nginx/conf.d/cb-ky04.conf")?;
+    world.wait_condition("ky04", "Drifted", "True")?;
+    let drift = world.drift("ky04")?;
+    let site = drift.iter().find(|drift| drift["kind"] == "SiteChanged");
+    let by = site.map(|drift| drift["by"].clone()).unwrap_or_default();
+    assert_eq!(by["command"], "sed", "{drift:#?}");
+    assert_eq!(by["uid"], 0, "{drift:#?}");
+    let told = world.told("ky04", "DriftDetected")?;
+    assert!(
+        told.iter().any(|note| note.contains("sed, user 0")),
+        "{told:?}"
+    );
+    Ok(())
+}

@@ -13,6 +13,8 @@ done
 mkdir -p "$folder/disk/upper" "$folder/disk/work"
 mount -t overlay -o "lowerdir=$rootfs,upperdir=$folder/disk/upper,workdir=$folder/disk/work" \
     overlay "$folder/root"
+# fanotify is as root has it on a server; nspawn alone would refuse it.
 exec systemd-nspawn --quiet --register=no --keep-unit --private-network \
+    --system-call-filter='fanotify_init fanotify_mark' \
     --link-journal=no --resolv-conf=off --timezone=off \
     --console=pipe --notify-ready=yes --directory="$folder/root" "$@" --boot

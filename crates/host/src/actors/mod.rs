@@ -156,12 +156,15 @@ impl Shared {
             | MaskFlags::FAN_EVENT_ON_CHILD
             | MaskFlags::FAN_ONDIR;
         let flags = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_ONLYDIR;
-        if self
+        let marked = self
             .group
-            .mark(flags, mask, nix::fcntl::AT_FDCWD, Some(folder))
-            .is_err()
-        {
+            .mark(flags, mask, nix::fcntl::AT_FDCWD, Some(folder));
+        if let Err(error) = marked {
             // It is not there yet, or its file system has no such events.
+            tracing::debug!(
+                "who changes files in {} is not known: {error}",
+                folder.display()
+            );
             return;
         }
         let handle = self.new_handle(&state);
