@@ -81,3 +81,41 @@ fn a_database_of_another_duckdb_is_refused() -> Result<()> {
     world.host.sh("sha256sum -c /root/before")?;
     Ok(())
 }
+
+/// A restore takes the place of what is halted and is followed to its end, and
+/// the version that did not come up is not tried before somebody says so.
+#[test]
+fn what_is_halted_is_mended_by_a_backup_of_the_old_version() -> Result<()> {
+    let upgrades = Upgrades::running("mended", &[], &["ky04"])?;
+    let world = &upgrades.world;
+    let rows = upgrades.rows("ky04")?;
+    let made = world
+        .host
+        .exec(&["cbctl", "backup", "create", "ky04", "-o", "name"])?;
+    assert_eq!(made.code, Some(0), "{made:?}");
+    world.wait_ready("ky04")?;
+    upgrades.add_rows("ky04")?;
+    world.host.sh(
+        "systemctl stop cb-operator && systemctl kill --signal=KILL ky04-api.service && systemctl stop ky04-api.service ky04-frontend.service\n\
+         cd /var/lib/cb/tenants/ky04/db && size=$(stat -c %s tenant.duckdb.wal) && [ $size -gt 400 ]\n\
+         dd if=/dev/urandom of=tenant.duckdb.wal bs=1 seek=$((size / 2)) count=64 conv=notrunc 2>/dev/null",
+    )?;
+    upgrades.put("ky04", "v0.2.0")?;
+    world.start()?;
+    upgrades.wait_operation("ky04", "v0.2.0", "Halted")?;
+    let backup = made.stdout.trim();
+    let good = world
+        .host
+        .exec(&["cbctl", "backup", "verify", "ky04", backup])?;
+    assert_eq!(good.code, Some(0), "{good:?}");
+    let restored = world
+        .host
+        .exec(&["cbctl", "restore", "ky04", backup, "--timeout", "60s"])?;
+    assert_eq!(restored.code, Some(0), "{restored:?}");
+    world.wait_condition("ky04", "Stalled", "True UpgradeFailed")?;
+    upgrades.is_at("ky04", "v0.1.0", 1, &rows)?;
+    let retried = world.host.exec(&["cbctl", "upgrade", "retry", "ky04"])?;
+    assert_eq!(retried.code, Some(0), "{retried:?}");
+    world.wait_ready("ky04")?;
+    upgrades.is_at("ky04", "v0.2.0", 2, &rows)
+}
