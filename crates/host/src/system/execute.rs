@@ -252,7 +252,7 @@ fn conflict(path: &Path) -> ActionError {
     }
 }
 
-fn check_job(result: &JobResult, what: &str, unit: &str) -> Result<(), ActionError> {
+pub(super) fn check_job(result: &JobResult, what: &str, unit: &str) -> Result<(), ActionError> {
     if result.is_done() {
         return Ok(());
     }

@@ -23,7 +23,7 @@ use cb_core::types::TenantName;
 use cb_runtime::{CoalesceConfig, Coalescer};
 
 use super::SystemHost;
-use super::execute::{blocking, write_guarded};
+use super::execute::{blocking, check_job, write_guarded};
 use crate::files::{self, FileCache};
 use crate::nftables::{self, NftError};
 use crate::systemd::JOB_TIMEOUT;
@@ -294,7 +294,8 @@ impl SystemHost {
         let active = self.systemd.unit(BOOT_UNIT);
         if !active.is_some_and(|unit| unit.is_active()) {
             // systemd does to a running unit what it does to nftables' own.
-            self.systemd.start(BOOT_UNIT, JOB_TIMEOUT).await?;
+            let result = self.systemd.start(BOOT_UNIT, JOB_TIMEOUT).await?;
+            check_job(&result, "start", BOOT_UNIT)?;
         }
         Ok(())
     }
