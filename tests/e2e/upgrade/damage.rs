@@ -119,3 +119,50 @@ fn what_is_halted_is_mended_by_a_backup_of_the_old_version() -> Result<()> {
     world.wait_ready("ky04")?;
     upgrades.is_at("ky04", "v0.2.0", 2, &rows)
 }
+
+/// A way back that fails leaves everything, names it, and goes on when a person
+/// has put right what was in the way.
+#[test]
+fn a_rollback_that_fails_halts_and_can_go_on() -> Result<()> {
+    let upgrades = Upgrades::running("halts", &["deaf"], &["ky04"])?;
+    let world = &upgrades.world;
+    upgrades.odd("deaf", "v0.2.0", "echo never-listen >FAULT")?;
+    let rows = upgrades.rows("ky04")?;
+    upgrades.put("ky04", "deaf")?;
+    world.waits("the new version is being verified", || {
+        let phases = Upgrades::phases(&upgrades.operation("ky04")?);
+        Ok(phases.iter().any(|phase| phase == "Verifying"))
+    })?;
+    let backups = "/var/lib/cb/backups/ky04";
+    world.host.sh(&format!(
+        "cp {backups}/*/database.duckdb /root/good\n\
+         printf wrong | dd of=$(echo {backups}/*/database.duckdb) bs=1 seek=9000 conv=notrunc 2>/dev/null"
+    ))?;
+    let operation = upgrades.wait_operation("ky04", "deaf", "Halted")?;
+    assert_eq!(operation["reason"], "BackupDiffers", "{operation:#}");
+    let message = operation["message"].as_str().unwrap_or_default();
+    let backup = operation["backup"].as_str().unwrap_or_default();
+    for part in ["Verifying failed: ", "then Restoring failed: ", backup] {
+        assert!(
+            !part.is_empty() && message.contains(part),
+            "{part}: {message}"
+        );
+    }
+    world.wait_condition("ky04", "Stalled", "True RollbackFailed")?;
+    assert_eq!(world.show("ky04-api.service", "ActiveState")?, "inactive");
+    // It is left alone, also by the next run of the operator.
+    world.host.sh("systemctl restart cb-operator")?;
+    world.wait_condition("ky04", "Stalled", "True RollbackFailed")?;
+    assert_eq!(world.show("ky04-api.service", "ActiveState")?, "inactive");
+
+    world.host.sh(&format!(
+        "cat /root/good >$(echo {backups}/*/database.duckdb)"
+    ))?;
+    let retried = world
+        .host
+        .exec(&["cbctl", "upgrade", "retry", "ky04", "--no-wait"])?;
+    assert_eq!(retried.code, Some(0), "{retried:?}");
+    upgrades.wait_operation("ky04", "deaf", "Failed")?;
+    world.wait_condition("ky04", "Stalled", "True UpgradeFailed")?;
+    upgrades.is_at("ky04", "v0.1.0", 1, &rows)
+}
