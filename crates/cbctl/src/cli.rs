@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::client::Client;
 use crate::commands::{
     alerts, apply, backup, completion, delete, describe, diff, drift, events, get, restore,
-    rollout, source, upgrade, validate, version,
+    rollout, source, upgrade, validate, version, wait_for,
 };
 use crate::error::CommandError;
 use crate::output::{Format, Ui};
@@ -60,6 +60,8 @@ enum Command {
     Apply(apply::Args),
     /// Delete objects
     Delete(delete::Args),
+    /// Wait until objects have a condition, or are gone
+    Wait(wait_for::Args),
     /// Show what would change, or what differs on the host now
     Diff(diff::Args),
     /// Show what somebody changed on the host
@@ -126,6 +128,7 @@ fn run(command: &Command, context: &Context) -> Done {
             Command::Describe(args) => describe::run(args, context).await,
             Command::Apply(args) => apply::run(args, context).await,
             Command::Delete(args) => delete::run(args, context).await,
+            Command::Wait(args) => wait_for::run(args, context).await,
             Command::Diff(args) => diff::run(args, context).await,
             Command::Drift(args) => drift::run(args, context).await,
             Command::Events(args) => events::run(args, context).await,

@@ -83,7 +83,8 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Done {
         for kind in Kind::ALL {
             let names = gone.iter().filter(|(k, _)| *k == kind);
             let names: Vec<String> = names.map(|(_, name)| name.clone()).collect();
-            failed |= !wait::until_gone(context, kind, names, args.timeout).await?;
+            let left = wait::until_gone(context, kind, names, args.timeout).await?;
+            failed |= !left.is_empty();
         }
     }
     if failed {

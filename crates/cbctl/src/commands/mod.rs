@@ -18,6 +18,7 @@ pub(crate) mod upgrade;
 pub(crate) mod validate;
 pub(crate) mod version;
 mod wait;
+pub(crate) mod wait_for;
 
 use cb_core::manifest::Diagnostic;
 use clap::ValueEnum;

@@ -133,13 +133,14 @@ fn is_met(object: &Object, target: &Target, wanted: &Condition) -> bool {
     })
 }
 
-/// Waits until none of the objects is there any more; true if so.
+/// Waits until none of the objects is there any more. Gives the names of those
+/// that were there to the end.
 pub(super) async fn until_gone(
     context: &Context,
     kind: Kind,
     names: Vec<String>,
     timeout: Duration,
-) -> Result<bool, CommandError> {
+) -> Result<Vec<String>, CommandError> {
     let mut pending = names;
     let mut clock = Clock::new(timeout);
     while !pending.is_empty() {
@@ -152,10 +153,10 @@ pub(super) async fn until_gone(
             for name in &pending {
                 timed_out(context, kind, name, seen.get(name));
             }
-            return Ok(false);
+            return Ok(pending);
         }
     }
-    Ok(true)
+    Ok(pending)
 }
 
 fn timed_out(context: &Context, kind: Kind, name: &str, object: Option<&Object>) {

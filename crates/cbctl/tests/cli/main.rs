@@ -11,4 +11,5 @@ mod happenings;
 mod operations;
 mod server;
 mod validate;
+mod wait;
 mod world;
