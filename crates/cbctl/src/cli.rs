@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use crate::client::Client;
 use crate::commands::{
-    alerts, apply, backup, completion, delete, describe, diff, drift, events, get, restore,
-    rollout, source, upgrade, validate, version, wait_for,
+    alerts, apply, backup, completion, delete, describe, diff, drift, events, get, logs, ports,
+    restore, rollout, source, upgrade, validate, version, wait_for,
 };
 use crate::error::CommandError;
 use crate::output::{Format, Ui};
@@ -68,6 +68,10 @@ enum Command {
     Drift(drift::Args),
     /// Show what happened
     Events(events::Args),
+    /// Show what a tenant's services wrote
+    Logs(logs::Args),
+    /// Show which tenant's service has which port
+    Ports(ports::Args),
     /// Show what needs a person now, or try the alert sinks out
     Alerts(alerts::Args),
     /// Bring a tenant to another version
@@ -132,6 +136,8 @@ fn run(command: &Command, context: &Context) -> Done {
             Command::Diff(args) => diff::run(args, context).await,
             Command::Drift(args) => drift::run(args, context).await,
             Command::Events(args) => events::run(args, context).await,
+            Command::Logs(args) => logs::run(args, context).await,
+            Command::Ports(args) => ports::run(args, context).await,
             Command::Alerts(args) => alerts::run(args, context).await,
             Command::Upgrade(args) => upgrade::run(args, context).await,
             Command::Rollout(args) => rollout::run(args, context).await,

@@ -11,6 +11,8 @@ pub(crate) mod drift;
 pub(crate) mod events;
 mod follow;
 pub(crate) mod get;
+pub(crate) mod logs;
+pub(crate) mod ports;
 pub(crate) mod restore;
 pub(crate) mod rollout;
 pub(crate) mod source;
