@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use crate::client::Client;
 use crate::commands::{
-    alerts, apply, backup, completion, delete, describe, diff, drift, events, get, logs, ports,
-    restore, rollout, source, upgrade, validate, version, wait_for,
+    alerts, apply, backup, completion, delete, describe, diff, drift, events, explain, get, logs,
+    ports, restore, rollout, source, upgrade, validate, version, wait_for,
 };
 use crate::error::CommandError;
 use crate::output::{Format, Ui};
@@ -56,6 +56,8 @@ enum Command {
     Get(get::Args),
     /// Show objects in full, with conditions and services
     Describe(describe::Args),
+    /// Show what the fields of a kind are; needs no operator
+    Explain(explain::Args),
     /// Create or change objects from manifests
     Apply(apply::Args),
     /// Delete objects
@@ -130,6 +132,7 @@ fn run(command: &Command, context: &Context) -> Done {
         match command {
             Command::Get(args) => get::run(args, context).await,
             Command::Describe(args) => describe::run(args, context).await,
+            Command::Explain(args) => explain::run(args, context),
             Command::Apply(args) => apply::run(args, context).await,
             Command::Delete(args) => delete::run(args, context).await,
             Command::Wait(args) => wait_for::run(args, context).await,

@@ -9,6 +9,7 @@ pub(crate) mod describe;
 pub(crate) mod diff;
 pub(crate) mod drift;
 pub(crate) mod events;
+pub(crate) mod explain;
 mod follow;
 pub(crate) mod get;
 pub(crate) mod logs;

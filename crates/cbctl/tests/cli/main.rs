@@ -6,6 +6,7 @@
 mod apply;
 mod delete;
 mod diff;
+mod explain;
 mod get;
 mod happenings;
 mod logs;
