@@ -9,7 +9,8 @@ use cb_core::types::TenantName;
 use cb_host::{ActionError, Host};
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, NOT_SAVED, events};
+use super::problem::NOT_SAVED;
+use super::{Engine, events};
 use crate::state::SaveError;
 
 /// What came of a plan.

@@ -22,7 +22,8 @@ use cb_core::types::TenantName;
 use cb_host::Host;
 use tokio::time::Instant;
 
-use super::{Engine, Findings, not_saved};
+use super::problem::not_saved;
+use super::{Engine, Findings};
 
 /// So many corrections of the same thing within this time are made at once.
 const AT_ONCE: (usize, Duration) = (3, Duration::from_secs(600));

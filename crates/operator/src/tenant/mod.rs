@@ -12,30 +12,33 @@ mod apply;
 mod drift;
 mod events;
 mod operation;
+mod problem;
 mod readiness;
+mod removal;
+mod report;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cb_core::api::{Application, Host, TenantStatus};
+use cb_core::api::{Application, Host};
 use cb_core::desired::{Desired, Inputs, check};
-use cb_core::observed::{Health, Observed, Scope, i360_of};
-use cb_core::plan::{Aspect, BlockReason, Plan, converge, remove};
+use cb_core::observed::{Observed, Scope, i360_of};
+use cb_core::plan::{BlockReason, Plan, converge, remove};
 use cb_core::ports::PortError;
 use cb_core::record::{Phase, Ports, Record};
-use cb_core::status::{Copying, Facet, Pass, Problem};
-use cb_core::types::{ObjectName, TenantName, Version};
+use cb_core::status::{Facet, Problem};
+use cb_core::types::{TenantName, Version};
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, Request};
-use operation::Operated;
-
 use crate::metrics::Metrics;
 use crate::offsite::Offsite;
 use crate::recorder::Recorder;
 use crate::state::State;
 use crate::status_file::StatusSink;
+use operation::Operated;
+use problem::{blocked, misfit, no_application, not_saved, unreachable};
 
 pub use drift::Drifts;
 pub use operation::{Slots, in_use};
@@ -468,155 +471,6 @@ impl<H: cb_host::Host> Engine<H> {
             .problems
             .push(Problem::new(Facet::SharedDatabase, reason, message));
     }
-
-    async fn removing(&self, record: Record, cancel: &CancellationToken) -> Again {
-        let name = record.name().clone();
-        let application = self.state.application(&record.tenant.spec.application);
-        let scope = Scope::of(
-            &record,
-            application.as_ref().map(|known| &known.application),
-            &self.spec,
-        );
-        let observed = match self.host.observe(&scope).await {
-            Ok(observed) => observed,
-            Err(error) => return self.cannot_look(&name, unreachable(error)).await,
-        };
-        let plan = remove(&observed, &record, &self.spec);
-        let previous = self.state.status(&name);
-        let status = |problems: &[Problem]| {
-            TenantStatus::removing(&record, problems, previous.as_deref(), &crate::now())
-        };
-        if previous.as_deref().is_some_and(TenantStatus::is_ready) {
-            // Stopping may take its time.
-            self.state.set_status(&name, status(&[]));
-        }
-        let done = self.apply(&name, &plan, false, cancel).await;
-        if done.problems.is_empty() && !done.cancelled {
-            self.ledger.release(&name);
-            if let Err(problem) = self.isolate(&name).await {
-                tracing::warn!("{name}: {}", problem.message);
-            }
-            self.state.forget_status(&name);
-            self.sink.remove(&name, &record.file).await;
-            self.readiness.forget(&name);
-            self.drifts.forget(&name);
-            self.recorder.record(events::of_removal(&record));
-            return Again::Gone;
-        }
-        let status = status(&done.problems);
-        self.announce(&name, previous.as_deref(), &status);
-        self.sink.write(&record, &status).await;
-        self.state.set_status(&name, status);
-        Again::Backoff
-    }
-
-    async fn cannot_look(&self, name: &TenantName, problem: Problem) -> Again {
-        if let Some(record) = self.state.record(name) {
-            // What was seen last is still the best there is.
-            let findings = Findings {
-                problems: vec![problem],
-                ..Findings::default()
-            };
-            self.report(&record, &findings, &BTreeMap::new()).await;
-        }
-        Again::Backoff
-    }
-
-    /// Tells of a change of the status, in the log and as events.
-    fn announce(&self, name: &TenantName, previous: Option<&TenantStatus>, status: &TenantStatus) {
-        log_change(name, previous, status);
-        for event in events::of_status(name, previous, status) {
-            self.recorder.record(event);
-        }
-    }
-
-    fn copying(&self, name: &TenantName) -> Copying {
-        let offsite = self.offsite.as_ref();
-        offsite.map_or(Copying::Nowhere, |offsite| offsite.copying(name))
-    }
-
-    async fn report(
-        &self,
-        record: &Record,
-        findings: &Findings,
-        health: &BTreeMap<ObjectName, Health>,
-    ) {
-        let name = record.name();
-        let previous = self.state.status(name);
-        let now = crate::now();
-        let status = TenantStatus::of(Pass {
-            record,
-            desired: findings.desired.as_ref(),
-            plan: &findings.plan,
-            observed: &findings.observed,
-            health,
-            problems: &findings.problems,
-            copying: &self.copying(name),
-            previous: previous.as_deref(),
-            now: &now,
-        });
-        if previous.as_deref() != Some(&status) {
-            self.announce(name, previous.as_deref(), &status);
-        }
-        self.sink.write(record, &status).await;
-        self.state.set_status(name, status);
-    }
-}
-
-fn log_change(name: &TenantName, previous: Option<&TenantStatus>, status: &TenantStatus) {
-    let ready = |s: &TenantStatus| {
-        s.condition("Ready")
-            .map(|c| (c.status, c.reason.clone(), c.message.clone()))
-    };
-    let after = ready(status);
-    if previous.and_then(ready) == after {
-        return;
-    }
-    if let Some((ready, reason, message)) = after {
-        let word = if status.is_ready() {
-            "ready"
-        } else {
-            "not ready"
-        };
-        tracing::info!(tenant = %name, ready = ready.as_str(), reason, "{name}: {word} ({reason}): {message}");
-    }
-}
-
-fn blocked(plan: &Plan) -> Vec<Problem> {
-    let problem = |blocked: &cb_core::plan::Blocked| {
-        let facet = match blocked.reason {
-            BlockReason::PortTaken if blocked.aspect != Aspect::Proxy => Facet::Ports,
-            _ => Facet::of_aspect(blocked.aspect),
-        };
-        Problem::new(facet, blocked.reason.as_str(), blocked.message.clone())
-    };
-    plan.blocked.iter().map(problem).collect()
-}
-
-fn unreachable(error: cb_host::HostError) -> Problem {
-    Problem::passing(
-        Facet::of_aspect(Aspect::Services),
-        "HostUnreachable",
-        error.to_string(),
-    )
-}
-
-fn no_application(application: &ObjectName) -> Problem {
-    let message = format!(
-        "spec.application: there is no Application `{application}` in the folder of manifests"
-    );
-    Problem::new(Facet::Manifest, "ApplicationNotFound", message)
-}
-
-fn misfit(error: cb_core::desired::DesireError) -> Problem {
-    Problem::new(Facet::Manifest, "DoesNotFit", error.to_string())
-}
-
-/// The reason while a record cannot be saved.
-const NOT_SAVED: &str = "RecordNotSaved";
-
-fn not_saved(error: crate::state::SaveError) -> Problem {
-    Problem::new(Facet::Prepared, NOT_SAVED, error.to_string())
 }
 
 #[cfg(test)]

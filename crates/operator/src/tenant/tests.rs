@@ -4,6 +4,7 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use cb_core::api::TenantStatus;
 use cb_core::types::ObjectName;
 use cb_host::memory::{Fault, MemoryHost};
 use proptest::prelude::*;

@@ -26,7 +26,8 @@ use cb_core::types::TenantName;
 use cb_host::Host;
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, Findings, events, misfit, no_application, not_saved};
+use super::problem::{misfit, no_application, not_saved};
+use super::{Engine, Findings, events};
 
 pub use retention::in_use;
 pub use slots::Slots;

@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::verify::{Requirement, Says, without_secrets};
 use super::{Left, under_way};
-use crate::tenant::{Engine, Findings, NOT_SAVED, misfit, no_application, unreachable};
+use crate::tenant::problem::{NOT_SAVED, misfit, no_application, unreachable};
+use crate::tenant::{Engine, Findings};
 
 /// How often the status shows how far a job is.
 const SHOWN_EVERY: Duration = Duration::from_millis(250);

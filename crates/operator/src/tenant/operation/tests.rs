@@ -381,7 +381,7 @@ async fn no_room_for_records_only_holds_it_up() {
     let bench = cut_in(bench, |job| matches!(job, Job::Migrate(_))).await;
     bench.engine.host.fault_when(
         |_, action| action.kind() == "Start",
-        Fault::fail(crate::tenant::NOT_SAVED),
+        Fault::fail(crate::tenant::problem::NOT_SAVED),
     );
     for _ in 0..3 {
         bench.pass().await;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Left;
 use super::phases::Secrets;
 use crate::tenant::Engine;
+use crate::tenant::problem::unreachable;
 use crate::tenant::readiness::Verdict;
 
 /// How often a service that answers is asked while it settles.
@@ -56,7 +57,7 @@ impl<H: Host> Engine<H> {
         let mut runs: Option<BTreeMap<String, String>> = None;
         loop {
             let seen = self.host.observe(of.scope).await;
-            let observed = seen.map_err(|e| Left::Blocked(super::super::unreachable(e)))?;
+            let observed = seen.map_err(|e| Left::Blocked(unreachable(e)))?;
             let now_running = invocations(of.desired, &observed);
             let before = runs.get_or_insert_with(|| now_running.clone());
             if of.strict && *before != now_running {

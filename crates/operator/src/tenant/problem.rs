@@ -1,0 +1,43 @@
+//! What keeps a pass from its end, as the tenant's status says it.
+
+use cb_core::plan::{Aspect, BlockReason, Plan};
+use cb_core::status::{Facet, Problem};
+use cb_core::types::ObjectName;
+
+/// What the plan waits for.
+pub(super) fn blocked(plan: &Plan) -> Vec<Problem> {
+    let problem = |blocked: &cb_core::plan::Blocked| {
+        let facet = match blocked.reason {
+            BlockReason::PortTaken if blocked.aspect != Aspect::Proxy => Facet::Ports,
+            _ => Facet::of_aspect(blocked.aspect),
+        };
+        Problem::new(facet, blocked.reason.as_str(), blocked.message.clone())
+    };
+    plan.blocked.iter().map(problem).collect()
+}
+
+pub(super) fn unreachable(error: cb_host::HostError) -> Problem {
+    Problem::passing(
+        Facet::of_aspect(Aspect::Services),
+        "HostUnreachable",
+        error.to_string(),
+    )
+}
+
+pub(super) fn no_application(application: &ObjectName) -> Problem {
+    let message = format!(
+        "spec.application: there is no Application `{application}` in the folder of manifests"
+    );
+    Problem::new(Facet::Manifest, "ApplicationNotFound", message)
+}
+
+pub(super) fn misfit(error: cb_core::desired::DesireError) -> Problem {
+    Problem::new(Facet::Manifest, "DoesNotFit", error.to_string())
+}
+
+/// The reason while a record cannot be saved.
+pub(super) const NOT_SAVED: &str = "RecordNotSaved";
+
+pub(super) fn not_saved(error: crate::state::SaveError) -> Problem {
+    Problem::new(Facet::Prepared, NOT_SAVED, error.to_string())
+}
