@@ -17,7 +17,7 @@ use super::operations::{Restore, Verdict, backup_json, copy_json};
 use super::problem::{Problem, ProblemKind};
 use super::request::Options;
 use super::routes::{Api, Shared};
-use super::upgrade::{One, Reply, asked, known};
+use super::upgrade::{One, Reply, ask, known};
 
 type Two = Result<Path<(String, String)>, PathRejection>;
 
@@ -100,10 +100,8 @@ pub(super) async fn create(
     let (name, _) = known(&api, path)?;
     Fields::of(request, &[]).await?;
     let (backend, tenant) = (Arc::clone(&api.backend), name.clone());
-    let done = api.carry_out(async move { backend.back_up(&tenant).await });
-    let done = done.await?;
-    log(peer, Kind::Tenant, name.as_str(), "backup", false);
-    Ok(asked(&name, &done))
+    let work = async move { backend.back_up(&tenant).await };
+    ask(&api, peer, &name, "backup", work).await
 }
 
 /// Away with one.
@@ -152,8 +150,6 @@ pub(super) async fn restore(
     };
     let what = format!("restore of backup {}", wish.backup);
     let (backend, tenant) = (Arc::clone(&api.backend), name.clone());
-    let done = api.carry_out(async move { backend.restore(&tenant, wish).await });
-    let done = done.await?;
-    log(peer, Kind::Tenant, name.as_str(), &what, false);
-    Ok(asked(&name, &done))
+    let work = async move { backend.restore(&tenant, wish).await };
+    ask(&api, peer, &name, &what, work).await
 }

@@ -41,9 +41,21 @@ pub(super) fn known(api: &Api, path: One) -> Result<(TenantName, Record), Proble
         .ok_or_else(|| missing(&text))
 }
 
-/// The answer to what was asked for: 202 with where to follow it, or 200 if
-/// nothing is to be done.
-pub(super) fn asked(tenant: &TenantName, asked: &Asked) -> Response {
+/// Asks for it to its end, logs who did, and answers where to follow it: 202,
+/// or 200 if nothing is to be done.
+pub(super) async fn ask(
+    api: &Api,
+    peer: Peer,
+    tenant: &TenantName,
+    what: &str,
+    work: impl Future<Output = Result<Asked, Problem>> + Send + 'static,
+) -> Reply {
+    let asked = api.carry_out(work).await?;
+    log(peer, Kind::Tenant, tenant.as_str(), what, false);
+    Ok(follow(tenant, &asked))
+}
+
+fn follow(tenant: &TenantName, asked: &Asked) -> Response {
     let base = format!("/api/tenants/{tenant}");
     let follow = format!("{base}/operation");
     let watch = format!(
@@ -118,10 +130,8 @@ pub(super) async fn upgrade(
     };
     let what = format!("upgrade to {}", wish.target);
     let (backend, tenant) = (Arc::clone(&api.backend), name.clone());
-    let done = api.carry_out(async move { backend.upgrade(&tenant, wish).await });
-    let done = done.await?;
-    log(peer, Kind::Tenant, name.as_str(), &what, false);
-    Ok(asked(&name, &done))
+    let work = async move { backend.upgrade(&tenant, wish).await };
+    ask(&api, peer, &name, &what, work).await
 }
 
 /// Once more.
@@ -134,8 +144,6 @@ pub(super) async fn retry(
     let (name, _) = known(&api, path)?;
     Fields::of(request, &[]).await?;
     let (backend, tenant) = (Arc::clone(&api.backend), name.clone());
-    let done = api.carry_out(async move { backend.retry(&tenant).await });
-    let done = done.await?;
-    log(peer, Kind::Tenant, name.as_str(), "retry", false);
-    Ok(asked(&name, &done))
+    let work = async move { backend.retry(&tenant).await };
+    ask(&api, peer, &name, "retry", work).await
 }
