@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use crate::client::Client;
 use crate::commands::{
-    alerts, apply, backup, completion, delete, describe, diff, drift, events, explain, get, logs,
-    ports, restore, rollout, source, upgrade, validate, version, wait_for,
+    alerts, api_resources, apply, backup, completion, delete, describe, diff, drift, events,
+    explain, get, logs, ports, restore, rollout, source, upgrade, validate, version, wait_for,
 };
 use crate::error::CommandError;
 use crate::output::{Format, Ui};
@@ -90,6 +90,8 @@ enum Command {
     Validate(validate::Args),
     /// Show the versions of cbctl and of the operator
     Version(version::Args),
+    /// Show the kinds of objects that the operator serves
+    ApiResources(api_resources::Args),
     /// Print a shell's completion script
     Completion(completion::Args),
 }
@@ -149,6 +151,7 @@ fn run(command: &Command, context: &Context) -> Done {
             Command::Source(args) => source::run(args, context).await,
             Command::Validate(args) => validate::run(args, context),
             Command::Version(args) => version::run(args, context).await,
+            Command::ApiResources(args) => api_resources::run(args, context).await,
             Command::Completion(args) => completion::run(
                 args,
                 context,

@@ -184,6 +184,23 @@ impl Client {
         .await
     }
 
+    /// The kinds of objects of a group's version, as discovery shows them.
+    pub(crate) async fn resources(&self, group_version: &str) -> Result<Value, Error> {
+        self.json(Ask::get(format!("/apis/{group_version}"))).await
+    }
+
+    /// The preferred version of every group that the API has.
+    pub(crate) async fn groups(&self) -> Result<Vec<String>, Error> {
+        let groups: Value = self.json(Ask::get("/apis".into())).await?;
+        let groups = groups["groups"].as_array();
+        Ok(groups
+            .into_iter()
+            .flatten()
+            .filter_map(|group| group["preferredVersion"]["groupVersion"].as_str())
+            .map(str::to_owned)
+            .collect())
+    }
+
     /// The operator's version.
     pub(crate) async fn version(&self) -> Result<Value, Error> {
         self.json(Ask::get("/version".into())).await

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod alerts;
+pub(crate) mod api_resources;
 pub(crate) mod apply;
 pub(crate) mod backup;
 pub(crate) mod completion;

@@ -12,6 +12,7 @@ mod happenings;
 mod logs;
 mod operations;
 mod ports;
+mod resources;
 mod server;
 mod validate;
 mod wait;
