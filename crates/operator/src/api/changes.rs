@@ -25,6 +25,14 @@ use super::status::{self, Failure};
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Peer(pub(super) Option<UCred>);
 
+impl Peer {
+    /// The user and the process, as far as they are known.
+    pub(super) fn ids(self) -> (Option<u32>, Option<i32>) {
+        self.0
+            .map_or((None, None), |peer| (Some(peer.uid()), peer.pid()))
+    }
+}
+
 /// The Host is a file of the machine.
 fn writable(kind: Kind, allow: &'static str) -> Result<(), Failure> {
     if kind == Kind::Host {
@@ -249,8 +257,6 @@ pub(super) fn log(peer: Peer, kind: Kind, name: &str, what: &str, dry_run: bool)
     if dry_run {
         return;
     }
-    let (uid, pid) = peer
-        .0
-        .map_or((None, None), |peer| (Some(peer.uid()), peer.pid()));
+    let (uid, pid) = peer.ids();
     tracing::info!(kind = %kind, name = %shown(name), uid, pid, "API: {kind} {} {what}", shown(name));
 }

@@ -10,7 +10,7 @@ use cb_core::types::shown;
 use serde_json::{Map, Value};
 
 use super::problem::{Problem, ProblemKind, Refused};
-use super::request::{self, Format};
+use super::request;
 
 /// The largest body.
 const MAX_BODY: usize = 64 << 10;
@@ -22,15 +22,10 @@ pub(super) struct Fields(Map<String, Value>);
 impl Fields {
     /// Reads a body. None at all counts as an object without fields.
     pub(super) async fn of(request: Request, known: &[&str]) -> Result<Self, Refused> {
-        let format = request::format(request.headers());
-        let body = request::body(request.into_body(), MAX_BODY).await?;
-        if body.is_empty() {
-            return Ok(Self(Map::new()));
+        match request::json_body(request, MAX_BODY).await? {
+            None => Ok(Self(Map::new())),
+            Some(body) => Ok(Self::read(body, known)?),
         }
-        if format? == Format::Yaml {
-            return Err(malformed("the body must be JSON (application/json)").into());
-        }
-        Ok(Self::read(request::json(&body)?, known)?)
     }
 
     fn read(body: Value, known: &[&str]) -> Result<Self, Problem> {

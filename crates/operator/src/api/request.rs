@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::Query;
+use axum::extract::{Query, Request};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use cb_core::api::{API_VERSION, Kind};
 use cb_core::types::shown;
 use cb_core::yaml;
 use futures::StreamExt as _;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::object;
 use super::status::Failure;
@@ -207,6 +208,32 @@ async fn collect(body: Body, limit: usize) -> Result<Bytes, Failure> {
 pub(super) fn json(bytes: &[u8]) -> Result<Value, Failure> {
     serde_json::from_slice(bytes)
         .map_err(|error| Failure::bad_request(format!("the body is not valid JSON: {error}")))
+}
+
+/// The JSON of a request's body; `None` if there is no body.
+pub(super) async fn json_body(request: Request, limit: usize) -> Result<Option<Value>, Failure> {
+    let format = format(request.headers());
+    let body = body(request.into_body(), limit).await?;
+    if body.is_empty() {
+        return Ok(None);
+    }
+    if format? == Format::Yaml {
+        return Err(Failure::bad_request(
+            "the body must be JSON (application/json)",
+        ));
+    }
+    json(&body).map(Some)
+}
+
+/// The body of a request, if it is JSON of this shape. None at all counts as
+/// an object without fields.
+pub(super) async fn shaped<T: DeserializeOwned>(
+    request: Request,
+    limit: usize,
+) -> Result<T, Failure> {
+    let body = json_body(request, limit).await?;
+    serde_json::from_value(body.unwrap_or_else(|| Value::Object(Map::new())))
+        .map_err(|error| Failure::bad_request(format!("the body is not as it must be: {error}")))
 }
 
 /// An object in a body.

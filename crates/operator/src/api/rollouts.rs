@@ -16,8 +16,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::changes::Peer;
-use super::request::{self, Format, Options};
-use super::routes::{Answer, Api, FAILED, Shared, no_such_path};
+use super::request::{self, Options};
+use super::routes::{Answer, Api, Shared, no_such_path};
 use super::selector::Selector;
 use super::status::Failure;
 use crate::rollouts::RolloutError;
@@ -92,26 +92,6 @@ async fn read(State(api): Shared, path: One, uri: Uri) -> Answer {
     Ok(Json(shown_as(&item.value, item.revision)).into_response())
 }
 
-/// The body of a request, if it is JSON of this shape.
-async fn body<T: serde::de::DeserializeOwned>(request: Request) -> Result<T, Failure> {
-    let format = request::format(request.headers());
-    let body = request::body(request.into_body(), MAX_BODY).await?;
-    if body.is_empty() {
-        return read_as(json!({}));
-    }
-    if format? == Format::Yaml {
-        return Err(Failure::bad_request(
-            "the body must be JSON (application/json)",
-        ));
-    }
-    read_as(request::json(&body)?)
-}
-
-fn read_as<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, Failure> {
-    serde_json::from_value(body)
-        .map_err(|error| Failure::bad_request(format!("the body is not as it must be: {error}")))
-}
-
 /// What a person says.
 enum Say {
     Start(Spec),
@@ -121,7 +101,7 @@ enum Say {
 }
 
 async fn start(State(api): Shared, Extension(peer): Extension<Peer>, request: Request) -> Answer {
-    let say = Say::Start(body(request).await?);
+    let say = Say::Start(request::shaped(request, MAX_BODY).await?);
     let rollout = carry_out(&api, peer, say).await?;
     let location = [(header::LOCATION, format!("{PATH}/{}", rollout.id))];
     let body = Json(shown_as(&rollout, 0));
@@ -147,7 +127,7 @@ async fn pause(
     request: Request,
 ) -> Answer {
     let id = id(path, request.uri())?;
-    let Nothing {} = body(request).await?;
+    let Nothing {} = request::shaped(request, MAX_BODY).await?;
     let rollout = carry_out(&api, peer, Say::Pause(id)).await?;
     Ok(Json(shown_as(&rollout, 0)).into_response())
 }
@@ -159,7 +139,7 @@ async fn resume(
     request: Request,
 ) -> Answer {
     let id = id(path, request.uri())?;
-    let Resume { retry_failed } = body(request).await?;
+    let Resume { retry_failed } = request::shaped(request, MAX_BODY).await?;
     let rollout = carry_out(&api, peer, Say::Resume(id, retry_failed)).await?;
     Ok(Json(shown_as(&rollout, 0)).into_response())
 }
@@ -171,14 +151,14 @@ async fn undo(
     request: Request,
 ) -> Answer {
     let id = id(path, request.uri())?;
-    let Nothing {} = body(request).await?;
+    let Nothing {} = request::shaped(request, MAX_BODY).await?;
     let rollout = carry_out(&api, peer, Say::Undo(id)).await?;
     Ok(Json(shown_as(&rollout, 0)).into_response())
 }
 
 /// Does it to its end, whether or not the client waits for it, and logs who
 /// said it.
-async fn carry_out(api: &Api, Peer(peer): Peer, say: Say) -> Result<Rollout, Failure> {
+async fn carry_out(api: &Api, peer: Peer, say: Say) -> Result<Rollout, Failure> {
     let backend = Arc::clone(&api.backend);
     let what = match say {
         Say::Start(_) => "started",
@@ -195,12 +175,8 @@ async fn carry_out(api: &Api, Peer(peer): Peer, say: Say) -> Result<Rollout, Fai
             Say::Undo(id) => rollouts.undo(backend, &id).await,
         }
     };
-    let done = api.changes.spawn(change).await.map_err(|error| {
-        tracing::error!("a request failed: {error}");
-        Failure::internal(FAILED)
-    })?;
-    let rollout = done.map_err(failure)?;
-    let (uid, pid) = peer.map_or((None, None), |peer| (Some(peer.uid()), peer.pid()));
+    let rollout = api.complete(change).await?.map_err(failure)?;
+    let (uid, pid) = peer.ids();
     tracing::info!(uid, pid, "API: {rollout} is {what}");
     Ok(rollout)
 }

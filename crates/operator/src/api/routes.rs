@@ -40,7 +40,7 @@ const WATCH_TIME: u64 = 1800;
 const MAX_WATCH_TIME: u64 = 3600;
 
 /// What is said of a request that a fault of the operator ended.
-pub(super) const FAILED: &str = "the operator failed on this request; its log says more";
+const FAILED: &str = "the operator failed on this request; its log says more";
 
 /// What the handlers share.
 pub(super) struct Api {
@@ -83,6 +83,17 @@ impl Api {
                 Err(Failure::internal(FAILED))
             }
         }
+    }
+
+    /// As [`Api::finish`], for what can fail in its own way.
+    pub(super) async fn complete<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.changes.spawn(change).await.map_err(|error| {
+            tracing::error!("a request failed: {error}");
+            Failure::internal(FAILED)
+        })
     }
 
     /// As [`Api::finish`], for what is asked for of operations.

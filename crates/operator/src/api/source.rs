@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::changes::Peer;
-use super::request::{self, Format};
-use super::routes::{Answer, Api, FAILED, Shared};
+use super::request;
+use super::routes::{Answer, Api, Shared};
 use super::status::Failure;
 use crate::source::{Source, SourceProblem};
 
@@ -83,15 +83,7 @@ struct Accept {
 
 async fn accept(State(api): Shared, Extension(peer): Extension<Peer>, request: Request) -> Answer {
     let source = followed(&api)?;
-    let format = request::format(request.headers())?;
-    let body = request::body(request.into_body(), MAX_BODY).await?;
-    if format == Format::Yaml {
-        return Err(Failure::bad_request(
-            "the body must be JSON (application/json)",
-        ));
-    }
-    let Accept { commit } = serde_json::from_value(request::json(&body)?)
-        .map_err(|error| Failure::bad_request(format!("the body is not as it must be: {error}")))?;
+    let Accept { commit } = request::shaped(request, MAX_BODY).await?;
     let what = format!("has commit {commit} accepted");
     carry_out(
         &api,
@@ -106,16 +98,13 @@ async fn accept(State(api): Shared, Extension(peer): Extension<Peer>, request: R
 /// said it.
 async fn carry_out(
     api: &Api,
-    Peer(peer): Peer,
+    peer: Peer,
     what: &str,
     work: impl Future<Output = Result<SourceStatus, SourceProblem>> + Send + 'static,
 ) -> Answer {
-    let (uid, pid) = peer.map_or((None, None), |peer| (Some(peer.uid()), peer.pid()));
+    let (uid, pid) = peer.ids();
     tracing::info!(uid, pid, "API: the repository of manifests {what}");
-    let done = api.changes.spawn(work).await.map_err(|error| {
-        tracing::error!("a request failed: {error}");
-        Failure::internal(FAILED)
-    })?;
+    let done = api.complete(work).await?;
     let status = done.map_err(|problem| failure(&problem))?;
     Ok(Json(shown(&status)).into_response())
 }
