@@ -280,16 +280,10 @@ impl<H: cb_host::Host> Offsite<H> {
     }
 
     fn database(&self, record: &Record) -> Result<Database, String> {
-        let spec = record.deployed.as_deref().unwrap_or(&record.tenant.spec);
-        let known = self.state.application(&spec.application);
-        let known = known.ok_or_else(|| format!("there is no Application {}", spec.application))?;
-        let name = record.name();
-        Ok(Database::of(
-            name,
-            &known.application,
-            &spec.version,
-            &self.spec,
-        ))
+        match self.state.database(record, &self.spec) {
+            Ok((database, _)) => Ok(database),
+            Err(application) => Err(format!("there is no Application {application}")),
+        }
     }
 
     /// Made anew each time: credentials are changed on the host without a

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use cb_core::api::{Application, Tenant, TenantStatus};
+use cb_core::api::{Application, Host, Tenant, TenantStatus};
+use cb_core::database::Database;
 use cb_core::record::{Phase, Record};
 use cb_core::types::{ObjectName, TenantName};
 use cb_runtime::store::Store;
@@ -145,6 +146,23 @@ impl State {
     /// The record of an Application.
     pub fn application(&self, name: &ObjectName) -> Option<ApplicationRecord> {
         self.lock().applications.get(name).cloned()
+    }
+
+    /// The database of a tenant, with the release that is deployed, and that
+    /// release's Application.
+    ///
+    /// # Errors
+    /// The name of the Application, if there is none of it.
+    pub fn database(
+        &self,
+        record: &Record,
+        host: &Host,
+    ) -> Result<(Database, Application), ObjectName> {
+        let spec = record.deployed.as_deref().unwrap_or(&record.tenant.spec);
+        let known = self.application(&spec.application);
+        let application = known.ok_or_else(|| spec.application.clone())?.application;
+        let database = Database::of(record.name(), &application, &spec.version, host);
+        Ok((database, application))
     }
 
     /// All Applications.

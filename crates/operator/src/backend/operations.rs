@@ -243,16 +243,11 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
 
     /// The tenant's database, and the Application that says where it is.
     fn database(&self, record: &Record) -> Result<(Database, Application), Problem> {
-        let spec = record.deployed.as_deref().unwrap_or(&record.tenant.spec);
-        let Some(known) = self.engine.state.application(&spec.application) else {
-            let name = &spec.application;
+        let known = self.engine.state.database(record, &self.engine.spec);
+        known.map_err(|name| {
             let detail = format!("there is no Application `{name}` in the folder of manifests");
-            return Err(Problem::new(ProblemKind::NotOperable, detail));
-        };
-        let application = known.application;
-        let host = &self.engine.spec;
-        let database = Database::of(record.name(), &application, &spec.version, host);
-        Ok((database, application))
+            Problem::new(ProblemKind::NotOperable, detail)
+        })
     }
 
     /// The backup that a request names.

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use cb_core::backup::expired;
-use cb_core::database::Database;
 use cb_core::operation::Wish;
 use cb_core::record::Record;
 use cb_core::types::{BackupId, TenantName};
@@ -19,11 +18,9 @@ impl<H: Host> Engine<H> {
         let Some(record) = self.state.record(name) else {
             return;
         };
-        let spec = record.deployed.as_deref().unwrap_or(&record.tenant.spec);
-        let Some(known) = self.state.application(&spec.application) else {
+        let Ok((database, _)) = self.state.database(&record, &self.spec) else {
             return;
         };
-        let database = Database::of(name, &known.application, &spec.version, &self.spec);
         let backups = match self.host.backups(&database).await {
             Ok(backups) => backups,
             Err(error) => {
