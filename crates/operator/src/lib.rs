@@ -40,6 +40,7 @@ pub mod source;
 pub mod state;
 pub mod status_file;
 pub mod tenant;
+mod yaml_folder;
 
 /// The time, as it is written in objects: RFC 3339 in UTC, to the second.
 #[must_use]

@@ -10,14 +10,9 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use cb_core::record::Record;
 use cb_core::types::{ObjectName, TenantName};
-use cb_host::files::{self, FileSpec, chain};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::state::{ApplicationRecord, RecordStore, SaveError};
-
-/// Only root reads records: manifests can hold what is meant for few.
-const MODE: u32 = 0o600;
+use crate::yaml_folder;
 
 /// The folder of records.
 #[derive(Debug, Clone)]
@@ -55,17 +50,16 @@ impl RecordFolder {
     pub fn load(&self) -> anyhow::Result<Loaded> {
         let mut loaded = Loaded::default();
         for folder in [&self.tenants, &self.applications] {
-            files::ensure_dir(folder, FileSpec::own(0o700))?;
-            files::remove_abandoned(folder)?;
+            yaml_folder::prepare(folder)?;
         }
-        loaded.records = read_all(&self.tenants, &mut loaded.broken, |r: &Record| {
-            r.name().to_string()
+        let broken = &mut loaded.broken;
+        loaded.records = yaml_folder::read_all(&self.tenants, broken, |path, r: &Record| {
+            misnamed(path, r.name().as_str())
         })?;
-        loaded.applications = read_all(
-            &self.applications,
-            &mut loaded.broken,
-            |r: &ApplicationRecord| r.application.metadata.name.to_string(),
-        )?;
+        loaded.applications =
+            yaml_folder::read_all(&self.applications, broken, |path, r: &ApplicationRecord| {
+                misnamed(path, r.application.metadata.name.as_str())
+            })?;
         Ok(loaded)
     }
 
@@ -78,72 +72,28 @@ impl RecordFolder {
     }
 }
 
-fn read_all<T: DeserializeOwned>(
-    folder: &Path,
-    broken: &mut Vec<String>,
-    name: impl Fn(&T) -> String,
-) -> anyhow::Result<Vec<T>> {
-    let mut out = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_none_or(|extension| extension != "yaml") {
-            continue;
-        }
-        let reason = match read(&path) {
-            Ok(record) if path.file_stem().is_some_and(|stem| *stem == *name(&record)) => {
-                out.push(record);
-                continue;
-            }
-            Ok(record) => format!("it is the record of {}", name(&record)),
-            Err(reason) => reason,
-        };
-        broken.push(format!("{}: {reason}", path.display()));
-        let aside = path.with_extension("yaml.broken");
-        files::move_dir(&path, &aside)?;
-    }
-    Ok(out)
-}
-
-fn read<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
-    let content = files::FileCache::content(path).map_err(|error| chain(&error))?;
-    let text = String::from_utf8(content).map_err(|error| error.to_string())?;
-    serde_yaml::from_str(&text).map_err(|error| error.to_string())
+/// A record is found by the name of its file; why not, if it is not.
+fn misnamed(path: &Path, name: &str) -> Option<String> {
+    let is_its = path.file_stem().is_some_and(|stem| *stem == *name);
+    (!is_its).then(|| format!("it is the record of {name}"))
 }
 
 #[async_trait]
 impl RecordStore for RecordFolder {
     async fn save(&self, record: &Record) -> Result<(), SaveError> {
-        write(self.tenant(record.name()), record).await
+        yaml_folder::save(self.tenant(record.name()), record).await
     }
 
     async fn remove(&self, tenant: &TenantName) -> Result<(), SaveError> {
-        remove(self.tenant(tenant)).await
+        yaml_folder::remove(self.tenant(tenant)).await
     }
 
     async fn save_application(&self, record: &ApplicationRecord) -> Result<(), SaveError> {
-        write(self.application(&record.application.metadata.name), record).await
+        yaml_folder::save(self.application(&record.application.metadata.name), record).await
     }
 
     async fn remove_application(&self, name: &ObjectName) -> Result<(), SaveError> {
-        remove(self.application(name)).await
-    }
-}
-
-async fn write(path: PathBuf, record: &impl Serialize) -> Result<(), SaveError> {
-    let text = serde_yaml::to_string(record).map_err(|error| SaveError(error.to_string()))?;
-    blocking(move || files::write(&path, text.as_bytes(), FileSpec::own(MODE))).await
-}
-
-async fn remove(path: PathBuf) -> Result<(), SaveError> {
-    blocking(move || files::remove(&path).map(drop)).await
-}
-
-async fn blocking(
-    work: impl FnOnce() -> Result<(), files::FileError> + Send + 'static,
-) -> Result<(), SaveError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(|error| SaveError(chain(&error))),
-        Err(error) => Err(SaveError(error.to_string())),
+        yaml_folder::remove(self.application(name)).await
     }
 }
 

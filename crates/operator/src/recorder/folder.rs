@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use cb_core::digest;
 use cb_core::event::{Regarding, Series};
 use cb_core::types::ObjectName;
-use cb_host::files::{self, FileSpec, chain};
+use cb_host::files::{self, chain};
 
-/// Only root reads them: like records, they may name what is meant for few.
-const MODE: u32 = 0o600;
+use crate::yaml_folder;
 
 /// The folder of events.
 #[derive(Debug, Clone)]
@@ -36,29 +35,11 @@ impl EventFolder {
     /// # Errors
     /// The folder cannot be made or listed.
     pub fn load(&self) -> anyhow::Result<Loaded> {
-        files::ensure_dir(&self.0, FileSpec::own(0o700))?;
-        files::remove_abandoned(&self.0)?;
-        let mut loaded = Loaded::default();
-        for entry in std::fs::read_dir(&self.0)? {
-            let path = entry?.path();
-            if path.extension().is_none_or(|extension| extension != "yaml") {
-                continue;
-            }
-            let content = files::FileCache::content(&path).map_err(|error| chain(&error));
-            let parsed = content.and_then(|content| {
-                serde_yaml::from_slice::<Vec<Series>>(&content).map_err(|error| error.to_string())
-            });
-            match parsed {
-                Ok(series) => loaded.series.extend(series),
-                Err(reason) => {
-                    loaded.broken.push(format!("{}: {reason}", path.display()));
-                    let aside = path.with_extension("yaml.broken");
-                    files::remove(&aside)?;
-                    files::move_dir(&path, &aside)?;
-                }
-            }
-        }
-        Ok(loaded)
+        yaml_folder::prepare(&self.0)?;
+        let mut broken = Vec::new();
+        let series: Vec<Vec<Series>> = yaml_folder::read_all(&self.0, &mut broken, |_, _| None)?;
+        let series = series.into_iter().flatten().collect();
+        Ok(Loaded { series, broken })
     }
 
     /// Writes the events of an object; removes its file if there are none.
@@ -69,8 +50,7 @@ impl EventFolder {
                 .map(drop)
                 .map_err(|error| chain(&error));
         }
-        let text = serde_yaml::to_string(series).map_err(|error| error.to_string())?;
-        files::write(&path, text.as_bytes(), FileSpec::own(MODE)).map_err(|error| chain(&error))
+        yaml_folder::write(&path, series)
     }
 
     fn file(&self, of: &Regarding) -> PathBuf {
