@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::happenings::Changes;
 use super::{Ask, Client, Error};
 use crate::object::Object;
 
@@ -103,7 +104,15 @@ pub(crate) struct PlanError {
 
 #[derive(Deserialize)]
 struct List {
+    #[serde(default)]
+    metadata: ListMetadata,
     items: Vec<Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ListMetadata {
+    resource_version: String,
 }
 
 impl Client {
@@ -113,12 +122,40 @@ impl Client {
         kind: Kind,
         selector: Option<&str>,
     ) -> Result<Vec<Object>, Error> {
+        Ok(self.list_at(kind, selector).await?.0)
+    }
+
+    /// As [`Client::list`], with the revision to watch from.
+    pub(crate) async fn list_at(
+        &self,
+        kind: Kind,
+        selector: Option<&str>,
+    ) -> Result<(Vec<Object>, String), Error> {
         let query = selector.map_or_else(String::new, |selector| {
             format!("?labelSelector={}", escaped(selector))
         });
         let target = format!("{}{query}", collection(kind));
         let list: List = self.json(Ask::get(target)).await?;
-        Ok(list.items.into_iter().map(Object::new).collect())
+        let objects = list.items.into_iter().map(Object::new).collect();
+        Ok((objects, list.metadata.resource_version))
+    }
+
+    /// The changes of a kind's objects from a revision.
+    pub(crate) async fn watch_from(
+        &self,
+        kind: Kind,
+        selector: Option<&str>,
+        revision: &str,
+    ) -> Result<Changes, Error> {
+        let labels = selector.map_or_else(String::new, |selector| {
+            format!("&labelSelector={}", escaped(selector))
+        });
+        let target = format!(
+            "{}?watch=true&resourceVersion={}{labels}",
+            collection(kind),
+            escaped(revision)
+        );
+        self.changes(target).await
     }
 
     /// One object.

@@ -1,11 +1,14 @@
 //! `cbctl get`: objects as a table, YAML, JSON or names.
 
+mod watch;
+
 use cb_core::api::Kind;
 
 use crate::cli::{Context, Done};
 use crate::error::CommandError;
 use crate::object::{Object, full_name};
 use crate::output::columns::{Style, table};
+use crate::output::sort::Field;
 use crate::output::{Format, bundle, document};
 use crate::resource::{self, Wanted};
 
@@ -15,7 +18,9 @@ use crate::resource::{self, Wanted};
   cbctl get tenants
   cbctl get tenant ky04 -o yaml
   cbctl get tenants,applications -o wide
-  cbctl get tn -l ring=canary --show-labels")]
+  cbctl get tn -l ring=canary --show-labels
+  cbctl get tn --sort-by .metadata.creationTimestamp
+  cbctl get tenant ky04 -w")]
 pub(crate) struct Args {
     /// KIND [NAME…], KIND,KIND or KIND/NAME…
     #[arg(required = true, value_name = "KIND [NAME]")]
@@ -23,6 +28,12 @@ pub(crate) struct Args {
     /// Only objects with these labels, as `a=b,c!=d,e in (f,g),!h`
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Option<String>,
+    /// Sort by a field, for example .spec.version
+    #[arg(long, value_name = "FIELD")]
+    sort_by: Option<Field>,
+    /// Go on showing objects as they change
+    #[arg(short, long)]
+    watch: bool,
     /// Show the labels as the last column
     #[arg(long)]
     show_labels: bool,
@@ -34,7 +45,15 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) async fn run(args: &Args, context: &Context) -> Done {
     let wanted = resource::parse(&args.objects)?;
-    let found = find(&wanted, args.selector.as_deref(), context).await?;
+    if args.watch {
+        return watch::run(&wanted, args, context).await;
+    }
+    let mut found = find(&wanted, args.selector.as_deref(), context).await?;
+    if let Some(field) = &args.sort_by {
+        for (_, objects) in &mut found.objects {
+            field.sort(objects)?;
+        }
+    }
     match context.output {
         None | Some(Format::Wide) => tables(&found.objects, args, context),
         Some(Format::Name) => {
@@ -86,9 +105,7 @@ pub(super) async fn find(
         let objects = match names {
             None => context.client.list(*kind, selector).await?,
             Some(_) if selector.is_some() => {
-                return Err(CommandError::usage(
-                    "a name cannot be given together with a selector",
-                ));
+                return Err(name_and_selector());
             }
             Some(names) => {
                 let mut objects = Vec::new();
@@ -107,13 +124,21 @@ pub(super) async fn find(
     Ok(found)
 }
 
-fn tables(found: &[(Kind, Vec<Object>)], args: &Args, context: &Context) {
-    let style = Style {
+fn name_and_selector() -> CommandError {
+    CommandError::usage("a name cannot be given together with a selector")
+}
+
+fn style(args: &Args, context: &Context, full_names: bool) -> Style {
+    Style {
         wide: context.output == Some(Format::Wide),
         labels: args.show_labels,
-        full_names: found.len() > 1,
+        full_names,
         now: context.ui.now,
-    };
+    }
+}
+
+fn tables(found: &[(Kind, Vec<Object>)], args: &Args, context: &Context) {
+    let style = style(args, context, found.len() > 1);
     let shown = found.iter().filter(|(_, objects)| !objects.is_empty());
     let mut tables = Vec::new();
     for (kind, objects) in shown {

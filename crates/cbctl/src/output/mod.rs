@@ -4,6 +4,7 @@
 pub(crate) mod age;
 pub(crate) mod columns;
 pub(crate) mod sheet;
+pub(crate) mod sort;
 pub(crate) mod table;
 
 use std::cell::{Cell, RefCell};

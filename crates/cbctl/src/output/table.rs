@@ -30,25 +30,32 @@ impl Table {
 
     /// The text, with or without the headers.
     pub(crate) fn render(&self, headers: bool) -> String {
-        let shown = || {
-            self.headers
-                .chunks(self.headers.len().max(1))
-                .take(usize::from(headers))
-                .chain(self.rows.iter().map(Vec::as_slice))
+        let widths = if headers {
+            self.widths()
+        } else {
+            widest(self.headers.len(), self.rows.iter())
         };
-        let mut widths = vec![0; self.headers.len()];
-        for row in shown() {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.chars().count().max(*width);
-            }
-        }
+        self.render_under(headers, &widths)
+    }
+
+    /// How wide each column is, headers and all.
+    pub(crate) fn widths(&self) -> Vec<usize> {
+        let all = std::iter::once(&self.headers).chain(&self.rows);
+        widest(self.headers.len(), all)
+    }
+
+    /// The text in columns of these widths, which a longer cell exceeds.
+    pub(crate) fn render_under(&self, headers: bool, widths: &[usize]) -> String {
+        let headers = headers.then_some(&self.headers);
         let mut out = String::new();
-        for row in shown() {
+        for row in headers.into_iter().chain(&self.rows) {
             for (n, cell) in row.iter().enumerate() {
                 out.push_str(cell);
                 if n + 1 < row.len() {
-                    let width = (widths[n] + GAP).max(MIN_WIDTH);
-                    out.extend(std::iter::repeat_n(' ', width - cell.chars().count()));
+                    let width = (widths.get(n).copied().unwrap_or(0) + GAP).max(MIN_WIDTH);
+                    let letters = cell.chars().count();
+                    let gap = width.saturating_sub(letters).max(GAP);
+                    out.extend(std::iter::repeat_n(' ', gap));
                 }
             }
             out.push('\n');
@@ -60,6 +67,16 @@ impl Table {
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
+}
+
+fn widest<'a>(columns: usize, rows: impl Iterator<Item = &'a Vec<String>>) -> Vec<usize> {
+    let mut widths = vec![0; columns];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    widths
 }
 
 /// A text, or `<none>` as kubectl has it.

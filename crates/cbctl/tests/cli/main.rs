@@ -16,4 +16,5 @@ mod resources;
 mod server;
 mod validate;
 mod wait;
+mod watch;
 mod world;
