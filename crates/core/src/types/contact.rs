@@ -1,12 +1,6 @@
 //! Values that name people and users.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
-
-use super::{InvalidValue, SCALAR, shown};
+use super::shown;
 
 string_type! {
     /// The name of a Linux user of this host, for example `nobody`.

@@ -1,13 +1,8 @@
 //! Values that name where the operator listens.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::net::SocketAddr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
-
-use super::{InvalidValue, SCALAR, shown};
+use super::shown;
 
 string_type! {
     /// An address of this machine and a port: `127.0.0.1:9643`,

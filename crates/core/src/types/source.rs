@@ -1,19 +1,20 @@
 //! Values that name where things come from and where they are kept: git
 //! repositories, tables, buckets, backups.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
-
-use super::{InvalidValue, SCALAR, check_host_path, shown};
+use super::name::check_label;
+use super::path::check_host_path;
+use super::shown;
 
 string_type! {
     /// A git repository: `https://HOST/PATH`, `ssh://USER@HOST/PATH` or the
     /// absolute path of a folder on the host.
     GitUrl, check_git_url,
     {"type": "string", "pattern": "^(https://|ssh://|/)", "maxLength": 2048}
+}
+string_type! {
+    /// A SHA-256 checksum: 64 hexadecimal digits in lower case.
+    Sha256, check_sha256,
+    {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 }
 string_type! {
     /// A git commit: 40 hexadecimal digits in lower case.
@@ -87,6 +88,20 @@ pub(super) fn check_commit(text: &str) -> Result<(), String> {
     }
 }
 
+pub(super) fn check_sha256(text: &str) -> Result<(), String> {
+    if text.len() == 64
+        && text
+            .chars()
+            .all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
+    {
+        return Ok(());
+    }
+    Err(format!(
+        "`{}` is not a SHA-256 checksum: write the 64 hexadecimal digits in lower case, as `sha256sum FILE` prints them",
+        shown(text)
+    ))
+}
+
 pub(super) fn check_git_ref(text: &str) -> Result<(), String> {
     let good = is_plain_path(text)
         && text
@@ -150,7 +165,7 @@ pub(super) fn check_bucket(text: &str) -> Result<(), String> {
 }
 
 pub(super) fn check_backup_id(text: &str) -> Result<(), String> {
-    super::check_label(text, 63, "").map_err(|_| {
+    check_label(text, 63, "").map_err(|_| {
         format!(
             "`{}` is not the identifier of a backup; `cbctl backup list` shows them",
             shown(text)
