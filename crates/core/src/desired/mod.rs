@@ -2,7 +2,7 @@
 //! with the text of each.
 //!
 //! Data flows from the objects, the ports and a few facts of the host
-//! ([`Facts`]) into [`Desired`]. Nothing here compares with what is there;
+//! ([`Inputs`]) into [`Desired`]. Nothing here compares with what is there;
 //! that is [`crate::plan`].
 
 mod env;

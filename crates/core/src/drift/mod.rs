@@ -1,7 +1,7 @@
 //! Drift: how a tenant on the host differs from what was applied, although
 //! nobody asked for it.
 //!
-//! [`find`] is part of planning and as pure: it names each difference that the
+//! `find` is part of planning and as pure: it names each difference that the
 //! planner acts on, for people. What is done about it is in the plan's steps;
 //! that a change of ours is never drift is the planner's word too
 //! ([`crate::plan::Cause`]).

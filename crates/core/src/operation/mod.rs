@@ -18,7 +18,7 @@
 //! ```
 //!
 //! What cannot go forward or back is [`Phase::Halted`]: everything is kept, and
-//! a person decides. [`begin`] says when an operation is due.
+//! a person decides. `begin` says when an operation is due.
 
 mod begin;
 mod machine;

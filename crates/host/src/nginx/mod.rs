@@ -3,9 +3,9 @@
 //!
 //! Changes that arrive together are one run: stage, test, write, reload. The
 //! test happens in a private mount namespace where a copy of the sites folder
-//! with the changes lies over the real one ([`stage`]), so the live folder never
+//! with the changes lies over the real one (`stage`), so the live folder never
 //! holds an untested site. If the test fails, the offenders are found
-//! ([`offender`]), keep their last good site, and the rest go live. A
+//! (`offender`), keep their last good site, and the rest go live. A
 //! configuration that is broken without our sites is left alone.
 //!
 //! Crash safety: a marker is in the state folder while files may differ from

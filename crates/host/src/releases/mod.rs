@@ -6,9 +6,9 @@
 //! it belongs to root and nobody may write to it; it is not changed once it is
 //! there.
 //!
-//! [`make`] makes one, from a source ([`tree`], [`archive`], [`git`]) and by
-//! its build commands ([`build`]); both kinds of programs that are run for it
-//! are run by [`workers`] without rights. [`sums`] tells what differs later.
+//! `make` makes one, from a source (`tree`, `archive`, `git`) and by
+//! its build commands (`build`); both kinds of programs that are run for it
+//! are run by `workers` without rights. `sums` tells what differs later.
 
 mod archive;
 mod build;
