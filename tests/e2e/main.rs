@@ -7,6 +7,7 @@
 mod absence;
 mod alerts;
 mod cbctl;
+mod commands;
 mod crash;
 mod drift;
 mod example;
