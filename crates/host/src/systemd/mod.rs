@@ -15,6 +15,7 @@ mod connection;
 mod jobs;
 pub mod journal;
 mod output;
+mod run;
 mod transient;
 
 use std::sync::Arc;
@@ -26,7 +27,8 @@ use zbus::message::Message;
 
 use connection::{Command, Shared};
 pub use jobs::JobResult;
-pub use transient::{End, OnLine, Outcome, Transient};
+pub use run::{End, Outcome};
+pub use transient::{OnLine, Transient};
 
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
