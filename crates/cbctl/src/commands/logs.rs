@@ -3,7 +3,7 @@
 //! The operator says which units the tenant has; `journalctl`, which is run
 //! without a shell, reads them with the caller's own rights.
 
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::Command;
 use std::time::Duration;
 
@@ -51,13 +51,18 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Done {
     let object = context.client.get(Kind::Tenant, &name).await?;
     let services = object.tenant_status().services;
     let units = units(&name, &services, &args.service)?;
-    let status = Command::new("journalctl")
-        .args(arguments(&units, args, context.ui.now))
-        .status()
-        .map_err(|error| {
-            let message = format!("cannot run journalctl: {}", plain(&error));
-            CommandError::failed(message).hint("it comes with systemd; install it, or mend PATH")
-        })?;
+    let mut journalctl = Command::new("journalctl");
+    journalctl.args(arguments(&units, args, context.ui.now));
+    let ended = if args.follow {
+        // It takes this process's place: what ends the one ends the other.
+        Err(journalctl.exec())
+    } else {
+        journalctl.status()
+    };
+    let status = ended.map_err(|error| {
+        let message = format!("cannot run journalctl: {}", plain(&error));
+        CommandError::failed(message).hint("it comes with systemd; install it, or mend PATH")
+    })?;
     if status.success() || status.signal() == Some(SIGPIPE) {
         return Ok(0);
     }

@@ -72,7 +72,11 @@ fn the_journal_of_the_tenants_units_is_read() {
 #[test]
 fn a_journal_that_cannot_be_read_is_said_with_what_to_do() {
     let denied = "echo 'No journal files were opened due to insufficient permissions.' >&2; exit 1";
-    let said = [run("logs ky04", Some(denied)), run("logs ky04", None)];
+    let said = [
+        run("logs ky04", Some(denied)),
+        run("logs ky04", None),
+        run("logs ky04 -f", None),
+    ];
     assert_snapshot!(said.join("\n"));
     // A reader that left early is no failure.
     let left = run("logs ky04", Some("kill -PIPE $$"));
