@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::cli::{Context, Done};
 use crate::error::CommandError;
 use crate::output::Format;
-use crate::resource;
+use crate::resource::{self, Wanted};
 
 /// How long lines of text become.
 const WIDTH: usize = 78;
@@ -37,20 +37,18 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     Format::among(context.output, &[])?;
     let (kind_word, path) = args.what.split_once('.').unwrap_or((&args.what, ""));
     let wanted = resource::parse(&[kind_word.to_owned()])?;
-    let [wanted] = wanted.as_slice() else {
-        return Err(CommandError::usage("explain takes one kind"));
+    let [Wanted { kind, names: None }] = wanted.as_slice() else {
+        return Err(CommandError::usage("explain takes one kind and no name")
+            .hint("write KIND or KIND.FIELD, for example tenant.spec"));
     };
     let mut found = At {
-        field: schema::of(wanted.kind),
+        field: schema::of(*kind),
         required: false,
     };
     for name in path.split('.').filter(|_| !path.is_empty()) {
         found = below(found.field, name)?;
     }
-    let mut out = format!(
-        "GROUP:      {GROUP}\nKIND:       {}\nVERSION:    {VERSION}\n\n",
-        wanted.kind
-    );
+    let mut out = format!("GROUP:      {GROUP}\nKIND:       {kind}\nVERSION:    {VERSION}\n\n");
     if let Some(name) = path.rsplit('.').next().filter(|name| !name.is_empty()) {
         let _ = writeln!(out, "FIELD: {}\n", title(name, &found));
     }

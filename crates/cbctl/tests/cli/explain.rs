@@ -16,6 +16,7 @@ fn fields_are_explained_from_the_schemas() {
         "explain tenant.spec.domain",
         "explain tenant.spec.version.major",
         "explain pod",
+        "explain tenant/ky04",
         "explain tenant",
     ]
     .map(|line| run_at(&folder.path().join("none.sock"), folder.path(), line, ""));
