@@ -63,6 +63,27 @@ pub trait RecordStore: Send + Sync {
     async fn remove_application(&self, name: &ObjectName) -> Result<(), SaveError>;
 }
 
+/// Keeps nothing, for tests of what is not about records.
+#[cfg(test)]
+pub(crate) struct NoRecords;
+
+#[cfg(test)]
+#[async_trait]
+impl RecordStore for NoRecords {
+    async fn save(&self, _: &Record) -> Result<(), SaveError> {
+        Ok(())
+    }
+    async fn remove(&self, _: &TenantName) -> Result<(), SaveError> {
+        Ok(())
+    }
+    async fn save_application(&self, _: &ApplicationRecord) -> Result<(), SaveError> {
+        Ok(())
+    }
+    async fn remove_application(&self, _: &ObjectName) -> Result<(), SaveError> {
+        Ok(())
+    }
+}
+
 /// Why a record was not written; it names the file.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the record cannot be saved: {0}")]

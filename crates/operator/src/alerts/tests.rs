@@ -7,30 +7,12 @@ use std::path::Path;
 use cb_core::api::{Condition, ConditionStatus, TenantStatus};
 use cb_core::event::Reason;
 use cb_core::record::Record;
-use cb_core::types::{ObjectName, TenantName};
+use cb_core::types::TenantName;
 use serde_json::Value;
 
 use super::*;
-use crate::state::{ApplicationRecord, RecordStore, SaveError};
+use crate::state::NoRecords;
 use receiver::{Act, Receiver};
-
-struct NoRecords;
-
-#[async_trait::async_trait]
-impl RecordStore for NoRecords {
-    async fn save(&self, _: &Record) -> Result<(), SaveError> {
-        Ok(())
-    }
-    async fn remove(&self, _: &TenantName) -> Result<(), SaveError> {
-        Ok(())
-    }
-    async fn save_application(&self, _: &ApplicationRecord) -> Result<(), SaveError> {
-        Ok(())
-    }
-    async fn remove_application(&self, _: &ObjectName) -> Result<(), SaveError> {
-        Ok(())
-    }
-}
 
 /// A host with tenants and sinks.
 struct World {

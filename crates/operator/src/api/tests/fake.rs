@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use cb_core::api::{Application, Condition, ConditionStatus, Host, Kind, Tenant, TenantStatus};
 use cb_core::backup::Backup;
 use cb_core::record::{Phase, Record};
-use cb_core::types::{BackupId, ObjectName, TenantName};
+use cb_core::types::{BackupId, TenantName};
 use cb_offsite::Entry;
 use tokio::sync::Notify;
 
@@ -18,7 +18,7 @@ use crate::api::{
 use crate::metrics::Metrics;
 use crate::recorder::Recorder;
 use crate::rollouts::{RolloutFolder, Rollouts};
-use crate::state::{ApplicationRecord, RecordStore, SaveError, State};
+use crate::state::{ApplicationRecord, NoRecords, State};
 
 pub(super) const KY04: &str = "\
 # the first
@@ -73,24 +73,6 @@ metadata:
     region: ky
 ";
 
-struct Memory;
-
-#[async_trait]
-impl RecordStore for Memory {
-    async fn save(&self, _: &Record) -> Result<(), SaveError> {
-        Ok(())
-    }
-    async fn remove(&self, _: &TenantName) -> Result<(), SaveError> {
-        Ok(())
-    }
-    async fn save_application(&self, _: &ApplicationRecord) -> Result<(), SaveError> {
-        Ok(())
-    }
-    async fn remove_application(&self, _: &ObjectName) -> Result<(), SaveError> {
-        Ok(())
-    }
-}
-
 /// The daemon.
 pub(super) struct Fake {
     state: State,
@@ -133,7 +115,7 @@ impl Fake {
             generation: 3,
             created: Some("2026-01-01T00:00:00Z".into()),
         };
-        let state = State::new(Arc::new(Memory), [record, leaving], [application]);
+        let state = State::new(Arc::new(NoRecords), [record, leaving], [application]);
         let folder = tempfile::tempdir().unwrap();
         for name in ["ky04", "oh01"] {
             state.set_status(&name.parse().unwrap(), status());
