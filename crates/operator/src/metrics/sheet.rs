@@ -18,9 +18,7 @@ impl Sheet<'_> {
     /// # Errors
     /// None: it writes to memory.
     pub fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        let kind = MetricType::Gauge;
-        let encoder = self.0.encode_descriptor(name, help, None, kind)?;
-        ConstGauge::new(value).encode(encoder)
+        self.one(name, help, &ConstGauge::new(value))
     }
 
     /// One such value for each of several combinations of labels.
@@ -35,12 +33,7 @@ impl Sheet<'_> {
         rows: impl IntoIterator<Item = ([String; N], f64)>,
     ) -> fmt::Result {
         let kind = MetricType::Gauge;
-        let mut encoder = self.0.encode_descriptor(name, help, None, kind)?;
-        for (values, value) in rows {
-            let labels = pairs(labels, values);
-            ConstGauge::new(value).encode(encoder.encode_family(&labels)?)?;
-        }
-        Ok(())
+        self.family((name, help, kind), labels, rows, ConstGauge::new)
     }
 
     /// A number that only grows while the operator runs.
@@ -48,9 +41,7 @@ impl Sheet<'_> {
     /// # Errors
     /// As [`Sheet::gauge`].
     pub fn counter(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        let kind = MetricType::Counter;
-        let encoder = self.0.encode_descriptor(name, help, None, kind)?;
-        ConstCounter::new(value).encode(encoder)
+        self.one(name, help, &ConstCounter::new(value))
     }
 
     /// One such number for each of several combinations of labels.
@@ -65,18 +56,29 @@ impl Sheet<'_> {
         rows: impl IntoIterator<Item = ([String; N], f64)>,
     ) -> fmt::Result {
         let kind = MetricType::Counter;
+        self.family((name, help, kind), labels, rows, ConstCounter::new)
+    }
+
+    fn one(&mut self, name: &str, help: &str, metric: &impl EncodeMetric) -> fmt::Result {
+        let kind = metric.metric_type();
+        metric.encode(self.0.encode_descriptor(name, help, None, kind)?)
+    }
+
+    fn family<M: EncodeMetric, const N: usize>(
+        &mut self,
+        (name, help, kind): (&str, &str, MetricType),
+        labels: [&str; N],
+        rows: impl IntoIterator<Item = ([String; N], f64)>,
+        metric: impl Fn(f64) -> M,
+    ) -> fmt::Result {
         let mut encoder = self.0.encode_descriptor(name, help, None, kind)?;
         for (values, value) in rows {
-            let labels = pairs(labels, values);
-            ConstCounter::new(value).encode(encoder.encode_family(&labels)?)?;
+            let names = labels.into_iter().map(str::to_owned);
+            let labels: Vec<(String, String)> = names.zip(values).collect();
+            metric(value).encode(encoder.encode_family(&labels)?)?;
         }
         Ok(())
     }
-}
-
-fn pairs<const N: usize>(labels: [&str; N], values: [String; N]) -> Vec<(String, String)> {
-    let labels = labels.into_iter().map(str::to_owned);
-    labels.zip(values).collect()
 }
 
 /// A function that looks when somebody asks.
