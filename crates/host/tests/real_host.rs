@@ -22,7 +22,13 @@ use cb_core::types::TenantName;
 use cb_host::nginx::{Nginx, NginxPaths, SiteChange, SiteError};
 use cb_host::systemd::{JOB_TIMEOUT, Systemd, SystemdError, UnitEvent};
 use cb_host::{Host, SystemHost};
-use support::{on_host, sh};
+use cb_testhost::Options;
+use support::{run_inside, sh};
+
+/// Runs `work` inside a throwaway host.
+fn on_host<F: Future<Output = ()>>(test: &str, work: impl FnOnce() -> F) {
+    run_inside(test, || Options::new("drivers"), &[], work);
+}
 
 const SECONDS: Duration = Duration::from_secs(20);
 

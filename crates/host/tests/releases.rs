@@ -18,8 +18,14 @@ use cb_core::desired::Release;
 use cb_host::releases::{Limits, MANIFEST, Manifest, ReleaseError, Releases, Workers};
 use cb_host::systemd::Systemd;
 use cb_host::users::Users;
+use cb_testhost::Options;
 use serde_json::json;
-use support::{on_host, sh};
+use support::{run_inside, sh};
+
+/// Runs `work` inside a throwaway host.
+fn on_host<F: Future<Output = ()>>(test: &str, work: impl FnOnce() -> F) {
+    run_inside(test, || Options::new("drivers"), &[], work);
+}
 
 const STATE: &str = "/var/lib/cb";
 const REPOSITORY: &str = "/srv/git/app";

@@ -168,12 +168,7 @@ fn a_backup_is_made_verified_restored_and_deleted() {
     on_host(
         "jobs::a_backup_is_made_verified_restored_and_deleted",
         || async {
-            let world = World::new().await;
-            world.sql("CREATE TABLE seed (a INTEGER)");
-            world
-                .run(Job::Migrate(world.files("v1", &TWO)))
-                .await
-                .unwrap();
+            let world = World::migrated().await;
             let original = world.content();
             let report = world.run(Job::Backup(order("b1"))).await.unwrap();
             let backup = report.backup.unwrap();

@@ -78,12 +78,7 @@ fn a_migration_is_whole_or_not_there() {
         if is_child().await {
             return;
         }
-        let world = World::new().await;
-        world.sql("CREATE TABLE seed (a INTEGER)");
-        world
-            .run(Job::Migrate(world.files("v1", &TWO)))
-            .await
-            .unwrap();
+        let world = World::migrated().await;
         world.run(Job::Backup(order("b1"))).await.unwrap();
         let Job::Migrate(wanted) = migrate(&world) else {
             unreachable!()

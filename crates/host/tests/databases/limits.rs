@@ -16,12 +16,7 @@ fn a_full_disk_leaves_everything_as_it_was() {
     let name = "limits::a_full_disk_leaves_everything_as_it_was";
     let small = |options: cb_testhost::Options| options.tmpfs("/var/lib/cb", 96 << 20);
     on_host_with(name, small, || async {
-        let world = World::new().await;
-        world.sql("CREATE TABLE seed (a INTEGER)");
-        world
-            .run(Job::Migrate(world.files("v1", &TWO)))
-            .await
-            .unwrap();
+        let world = World::migrated().await;
         let before = world.content();
         let files = [TWO[0], TWO[1], ("0003_large.sql", LARGE)];
         let migrate = world.files("v2", &files);
@@ -52,12 +47,7 @@ fn a_full_disk_leaves_everything_as_it_was() {
 #[test]
 fn a_migration_that_hangs_is_ended() {
     on_host("limits::a_migration_that_hangs_is_ended", || async {
-        let mut world = World::new().await;
-        world.sql("CREATE TABLE seed (a INTEGER)");
-        world
-            .run(Job::Migrate(world.files("v1", &TWO)))
-            .await
-            .unwrap();
+        let mut world = World::migrated().await;
         let before = world.content();
         world.database.timeout = Duration::from_secs(2);
         let endless =

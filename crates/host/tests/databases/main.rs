@@ -9,6 +9,8 @@ mod damage;
 mod jobs;
 mod kills;
 mod limits;
+#[path = "../support/mod.rs"]
+mod support;
 mod tricks;
 mod units;
 mod world;

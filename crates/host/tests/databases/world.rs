@@ -1,12 +1,8 @@
 //! One tenant on a throwaway host, with a database, releases and backups.
-//!
-//! Each test boots a host and runs itself in it: outside it boots, inside (told
-//! by a variable) it does its work as root of that host.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,10 +14,12 @@ use cb_core::database::{
 use cb_core::layout::{Layout, user_name};
 use cb_core::types::TenantName;
 use cb_host::{Host, SystemHost};
-use cb_testhost::{Options, TestHost};
+use cb_testhost::Options;
 use serde_json::Value;
 
-const INSIDE: &str = "CB_INSIDE_A_TEST_HOST";
+use crate::support::run_inside;
+pub(crate) use crate::support::sh;
+
 const BIN: &str = "/opt/cb/bin";
 pub(crate) const FILE: &str = "/var/lib/cb/tenants/ky04/db/tenant.duckdb";
 pub(crate) const BACKUPS: &str = "/var/lib/cb/backups/ky04";
@@ -37,15 +35,17 @@ pub(crate) fn on_host_with<F: Future<Output = ()>>(
     kind: impl FnOnce(Options) -> Options,
     work: impl FnOnce() -> F,
 ) {
-    if std::env::var_os(INSIDE).is_some() {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        return builder.enable_all().build().unwrap().block_on(work());
-    }
+    let helper = format!("CB_DUCKDB={BIN}/cb-duckdb");
+    run_inside(test, || options(kind), &[&helper], work);
+}
+
+/// A host with what is built beside this program.
+fn options(kind: impl FnOnce(Options) -> Options) -> Options {
     let program = std::env::current_exe().unwrap();
     let built = program.parent().and_then(Path::parent).unwrap();
-    let mut options = kind(Options::new("databases")).bind_ro(program.display(), "/opt/test");
     let library = std::env::var("DUCKDB_LIB_DIR");
     let library = library.expect("DUCKDB_LIB_DIR is set; `cargo xtask test` does so");
+    let mut options = kind(Options::new("databases"));
     for (from, name) in [
         (built.join("cb-duckdb"), "cb-duckdb"),
         (built.join("examples/writer"), "writer"),
@@ -58,36 +58,7 @@ pub(crate) fn on_host_with<F: Future<Output = ()>>(
         );
         options = options.bind_ro(shown, &format!("{BIN}/{name}"));
     }
-    let host = TestHost::boot(options).unwrap();
-    let inside = format!("{INSIDE}=1");
-    let helper = format!("CB_DUCKDB={BIN}/cb-duckdb");
-    let output = host
-        .exec(&[
-            "env",
-            &inside,
-            &helper,
-            "/opt/test",
-            "--exact",
-            "--nocapture",
-            test,
-        ])
-        .unwrap();
-    println!("{}{}", output.stdout, output.stderr);
-    let ran = output.stdout.contains("1 passed");
-    assert!(
-        output.code == Some(0) && ran,
-        "see above; {}",
-        host.journal("")
-    );
-}
-
-/// What a shell script with `set -eu` prints.
-pub(crate) fn sh(script: &str) -> String {
-    let output = Command::new("sh").args(["-euc", script]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script}: {text}{complaint}");
-    text.trim_end().to_owned()
+    options
 }
 
 /// What a script prints that the tenant's user runs.
@@ -132,6 +103,15 @@ impl World {
             database,
             told: Arc::default(),
         }
+    }
+
+    /// A tenant with a database that has [`TWO`] migrations.
+    pub(crate) async fn migrated() -> World {
+        let world = World::new().await;
+        world.sql("CREATE TABLE seed (a INTEGER)");
+        let migrate = world.files("v1", &TWO);
+        world.run(Job::Migrate(migrate)).await.unwrap();
+        world
     }
 
     /// Runs SQL as a service does that is killed: it stays in the log.
