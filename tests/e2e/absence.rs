@@ -247,14 +247,8 @@ fn delete_backs_up_first_and_the_last_tenant_goes_by_name() -> Result<()> {
     assert!(found.ends_with("700:root\n"), "{found}");
     assert_eq!(world.runs("oh09")?, other);
 
-    let url = "http://operator/apis/campaignbrain.io/v1alpha1/tenants/oh09";
-    let answer = world.host.curl(&[
-        "-X",
-        "DELETE",
-        "--unix-socket",
-        "/run/cb/operator.sock",
-        url,
-    ])?;
+    let path = "/apis/campaignbrain.io/v1alpha1/tenants/oh09";
+    let answer = world.ask(path, &["-X", "DELETE"])?;
     assert_eq!(answer.status, 200, "{}", answer.body);
     world.wait_gone("oh09")?;
     world.host.sh("! test -e /etc/cb/manifests/oh09.yaml\ntest -d /var/lib/cb/tenants/oh09/uploads\nid cb-oh09")?;

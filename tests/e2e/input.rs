@@ -115,19 +115,11 @@ fn wrongs() -> Vec<Wrong> {
 impl World {
     pub(crate) fn put_over_api(&self, name: &str, text: &str) -> Result<(u16, Value)> {
         self.host.push(text.as_bytes(), "/root/body.yaml", 0o600)?;
-        let url = format!("http://operator/apis/campaignbrain.io/v1alpha1/tenants/{name}");
-        let answer = self.host.curl(&[
-            "--path-as-is",
-            "-X",
-            "PUT",
-            "--unix-socket",
-            "/run/cb/operator.sock",
-            "-H",
-            "Content-Type: application/yaml",
-            "--data-binary",
-            "@/root/body.yaml",
-            &url,
-        ])?;
+        let path = format!("/apis/campaignbrain.io/v1alpha1/tenants/{name}");
+        let yaml = "Content-Type: application/yaml";
+        let body = ["--data-binary", "@/root/body.yaml"];
+        let how = ["--path-as-is", "-X", "PUT", "-H", yaml];
+        let answer = self.ask(&path, &[&how[..], &body].concat())?;
         Ok((answer.status, answer.json()))
     }
 }
@@ -193,11 +185,8 @@ fn the_api_refuses_bad_input_and_changes_nothing() -> Result<()> {
         let message = answer["message"].as_str().unwrap_or_default();
         assert!(said(message, word), "{message}");
     }
-    let socket = ["--unix-socket", "/run/cb/operator.sock"];
-    let url = "http://operator/apis/campaignbrain.io/v1alpha1/tenants/good";
-    let form = world
-        .host
-        .curl(&[socket[0], socket[1], "-X", "PUT", "-d", "a=b", url])?;
+    let path = "/apis/campaignbrain.io/v1alpha1/tenants/good";
+    let form = world.ask(path, &["-X", "PUT", "-d", "a=b"])?;
     assert_eq!(form.status, 415, "{}", form.body);
     assert_eq!(world.fingerprint()?, before);
     assert!(world.condition("good", "Ready")?.starts_with("True"));

@@ -9,18 +9,9 @@ use crate::upgrade::Upgrades;
 
 impl Upgrades {
     fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
-        let url = format!("http://operator/api/tenants/{path}");
-        let answer = self.world.host.curl(&[
-            "-X",
-            "POST",
-            "-H",
-            "Content-Type: application/json",
-            "-d",
-            &body.to_string(),
-            "--unix-socket",
-            "/run/cb/operator.sock",
-            &url,
-        ])?;
+        let answer = self
+            .world
+            .post(&format!("/api/tenants/{path}"), &body.to_string())?;
         Ok((answer.status, answer.json()))
     }
 

@@ -78,15 +78,7 @@ fn a_secret_is_where_it_belongs_and_nowhere_else() -> Result<()> {
     let plan = |text: Option<String>| -> Result<String> {
         let manifests = text.map(|text| json!({"name": "ky04.yaml", "text": text}));
         let body = json!({"manifests": manifests.into_iter().collect::<Vec<_>>()}).to_string();
-        let answer = world.host.curl(&[
-            "--unix-socket",
-            "/run/cb/operator.sock",
-            "-H",
-            "Content-Type: application/json",
-            "-d",
-            &body,
-            "http://operator/operator/v1/plan",
-        ])?;
+        let answer = world.post("/operator/v1/plan", &body)?;
         assert_eq!(answer.status, 200, "{}", answer.body);
         Ok(answer.body)
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use cb_testhost::cache::Artifacts;
-use cb_testhost::{Options, TestHost};
+use cb_testhost::{Options, Response, TestHost};
 use serde_json::Value;
 
 /// How long a change may take to be brought about on a busy machine.
@@ -127,11 +127,19 @@ impl World {
 
     /// The API's answer.
     pub(crate) fn api(&self, path: &str) -> Result<Value> {
+        Ok(self.ask(path, &[])?.json())
+    }
+
+    /// The API's answer to a request with these further arguments of `curl`.
+    pub(crate) fn ask(&self, path: &str, arguments: &[&str]) -> Result<Response> {
         let url = format!("http://operator{path}");
-        let answer = self
-            .host
-            .curl(&["--unix-socket", "/run/cb/operator.sock", &url])?;
-        Ok(answer.json())
+        let socket = ["--unix-socket", "/run/cb/operator.sock", &url];
+        Ok(self.host.curl(&[arguments, &socket].concat())?)
+    }
+
+    /// The API's answer to JSON that is sent to it.
+    pub(crate) fn post(&self, path: &str, json: &str) -> Result<Response> {
+        self.ask(path, &["-H", "Content-Type: application/json", "-d", json])
     }
 
     /// A tenant as the API shows it.
@@ -213,10 +221,8 @@ impl World {
 
     /// Waits for a pass over a tenant that was asked for now.
     pub(crate) fn reconcile(&self, tenant: &str) -> Result<()> {
-        let url = format!("http://operator/operator/v1/tenants/{tenant}/reconcile");
-        let answer =
-            self.host
-                .curl(&["-X", "POST", "--unix-socket", "/run/cb/operator.sock", &url])?;
+        let path = format!("/operator/v1/tenants/{tenant}/reconcile");
+        let answer = self.ask(&path, &["-X", "POST"])?;
         if answer.status != 200 {
             bail!("reconcile {tenant}: {} {}", answer.status, answer.body);
         }
