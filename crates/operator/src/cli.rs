@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use cb_core::api::Host;
+use cb_core::event::Series;
 use cb_core::layout::Layout;
 use cb_core::manifest::{AnyObject, parse};
 use cb_core::record::{Phase, Record};
@@ -93,53 +94,27 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let lock = Lock::take(&state_folder.join("operator.lock"))?;
 
     let metrics = Metrics::new();
-    let records = RecordFolder::new(layout.records());
-    let loaded = records.load().context("cannot read the records")?;
-    for broken in &loaded.broken {
-        tracing::error!("a record is broken and was set aside as .broken: {broken}");
-    }
-    let state = Arc::new(State::new(
-        Arc::new(metrics.counting_records(records)),
-        loaded.records,
-        loaded.applications,
-    ));
+    let state = Arc::new(state_of(&layout, &metrics)?);
     let folder = EventFolder::new(layout.events());
-    let kept = folder.load().unwrap_or_else(|error| {
-        tracing::warn!("earlier events cannot be read: {error:#}");
-        Loaded::default()
-    });
-    for broken in &kept.broken {
-        tracing::warn!("events are broken and were set aside as .broken: {broken}");
-    }
-    let recorder = Recorder::new(spec.metadata.name.as_str(), kept.series);
-    let folder_of_rollouts = RolloutFolder::new(layout.rollouts());
-    let rollouts = folder_of_rollouts
-        .load()
-        .context("cannot read the rollouts")?;
-    for broken in &rollouts.broken {
-        tracing::error!("a rollout is broken and was set aside as .broken: {broken}");
-    }
-    let rollouts = Rollouts::new(folder_of_rollouts, rollouts.rollouts);
+    let recorder = Recorder::new(spec.metadata.name.as_str(), events_of(&folder));
+    let rollouts = rollouts_of(&layout)?;
     let recovered = recover::units(Path::new(paths.units.as_str()))
         .with_context(|| format!("cannot read the units in {}", paths.units))?;
     let ledger = Arc::new(state.with_records(|records| Ledger::new(records, recovered.ports)));
 
     let host = Arc::new(SystemHost::start(&spec.spec).await?);
     let repository = host.repository(spec.metadata.name.as_str());
+    let counted = Arc::clone(&metrics);
     let (manifests, sink) = if repository.is_some() {
         // A link to the commit in effect.
         let manifests = cb_host::source::current(&state_folder);
-        let statuses = state_folder.join("status");
-        (
-            manifests,
-            StatusFiles::apart(statuses, Arc::clone(&metrics)),
-        )
+        let sink = StatusFiles::apart(state_folder.join("status"), counted);
+        (manifests, Arc::new(sink))
     } else {
         let manifests = real_folder(paths.manifests.as_str());
-        let sink = StatusFiles::new(manifests.clone(), Arc::clone(&metrics));
-        (manifests, sink)
+        let sink = StatusFiles::new(manifests.clone(), counted);
+        (manifests, Arc::new(sink))
     };
-    let sink = Arc::new(sink);
     host.know_ports(state.with_records(ports_of));
     let counted = Arc::clone(&host);
     metrics.at_scrape(move |sheet| collect::host(sheet, counted.counts()));
@@ -285,11 +260,8 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         daemon.engine.state.names().len()
     );
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        asked = asked_to_stop() => asked?,
         ended = server => bail!("the API server ended: {ended:?}"),
     }
     tracing::info!("stopping; tenants go on");
@@ -299,6 +271,15 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     tasks.close();
     let _ = tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await;
     Ok(())
+}
+
+async fn asked_to_stop() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
 }
 
 fn read_host(path: &Path) -> anyhow::Result<Host> {
@@ -326,6 +307,37 @@ fn read_host(path: &Path) -> anyhow::Result<Host> {
             path.display()
         ),
     }
+}
+
+fn state_of(layout: &Layout, metrics: &Arc<Metrics>) -> anyhow::Result<State> {
+    let records = RecordFolder::new(layout.records());
+    let loaded = records.load().context("cannot read the records")?;
+    for broken in &loaded.broken {
+        tracing::error!("a record is broken and was set aside as .broken: {broken}");
+    }
+    let records = Arc::new(metrics.counting_records(records));
+    Ok(State::new(records, loaded.records, loaded.applications))
+}
+
+/// Earlier events. Without them the operator works as well.
+fn events_of(folder: &EventFolder) -> Vec<Series> {
+    let kept = folder.load().unwrap_or_else(|error| {
+        tracing::warn!("earlier events cannot be read: {error:#}");
+        Loaded::default()
+    });
+    for broken in &kept.broken {
+        tracing::warn!("events are broken and were set aside as .broken: {broken}");
+    }
+    kept.series
+}
+
+fn rollouts_of(layout: &Layout) -> anyhow::Result<Arc<Rollouts>> {
+    let folder = RolloutFolder::new(layout.rollouts());
+    let loaded = folder.load().context("cannot read the rollouts")?;
+    for broken in &loaded.broken {
+        tracing::error!("a rollout is broken and was set aside as .broken: {broken}");
+    }
+    Ok(Rollouts::new(folder, loaded.rollouts))
 }
 
 /// The ports of the tenants that have some.
