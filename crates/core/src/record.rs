@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{DeletionPolicy, OperationStatus, Tenant, TenantSpec};
+use crate::api::{
+    Application, ApplicationSpec, DeletionPolicy, OperationStatus, Tenant, TenantSpec,
+};
 use crate::mark::Owner;
 use crate::operation::{FailedUpgrade, Kind, Next, Operation, Phase as Step, Request, Wish};
 use crate::types::{ObjectName, TenantName, Version};
@@ -48,6 +50,10 @@ pub struct Record {
     /// another version is reached by an upgrade from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployed: Option<Box<TenantSpec>>,
+    /// What its Application said then, without the list of versions: the old
+    /// version is gone back to with its own services and routes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployed_application: Option<Box<ApplicationSpec>>,
     /// The upgrade, backup or restore that is under way: its journal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
@@ -97,6 +103,7 @@ impl Record {
             services: BTreeMap::new(),
             applied: None,
             deployed: None,
+            deployed_application: None,
             operation: None,
             operations: 0,
             history: Vec::new(),
@@ -162,6 +169,27 @@ impl Record {
             spec,
             ..self.tenant.clone()
         })
+    }
+
+    /// The Application that a spec of this tenant runs by: the one there is now,
+    /// or, while the tenant is to run another version, what was deployed.
+    #[must_use]
+    pub fn application_for(&self, spec: &TenantSpec, current: &Application) -> Application {
+        let wanted = match &self.operation {
+            Some(operation) => &operation.to,
+            None => &self.tenant.spec,
+        };
+        let deployed = self.deployed.as_deref();
+        let is_old = deployed.is_some_and(|deployed| deployed.is_same_release(spec))
+            && !wanted.is_same_release(spec);
+        let mut out = current.clone();
+        if let Some(deployed) = self.deployed_application.as_ref().filter(|_| is_old) {
+            out.spec = ApplicationSpec {
+                versions: std::mem::take(&mut out.spec.versions),
+                ..(**deployed).clone()
+            };
+        }
+        out
     }
 
     /// The operation that is under way, or else the last one, for a status.

@@ -327,6 +327,15 @@ pub struct Route {
 }
 
 impl ApplicationSpec {
+    /// This spec without its versions: what all of them are run by.
+    #[must_use]
+    pub fn without_versions(&self) -> Self {
+        Self {
+            versions: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// The source of this version.
     #[must_use]
     pub fn source(&self, version: &Version) -> Option<&VersionSource> {

@@ -190,13 +190,13 @@ impl<H: cb_host::Host> Engine<H> {
         }
         let version = waiting.or_else(|| operation::version_problem(&record));
         findings.problems.extend(version);
-        if let Some(effective) = record.effective() {
-            record.tenant = effective;
-        }
-        let application = self.state.application(&record.tenant.spec.application);
-        let application = application.as_ref().map(|known| &known.application);
+        let effective = record.effective().unwrap_or_else(|| record.tenant.clone());
+        let application = self.state.application(&effective.spec.application);
+        let application =
+            application.map(|known| record.application_for(&effective.spec, &known.application));
+        record.tenant = effective;
         let brought = self
-            .bring_about(&record, application, &mut findings, cancel)
+            .bring_about(&record, application.as_ref(), &mut findings, cancel)
             .await;
         let isolated = self.isolate(name).await;
         findings.observed.isolated = isolated.as_ref().is_ok_and(|enforced| *enforced);
@@ -287,7 +287,8 @@ impl<H: cb_host::Host> Engine<H> {
                 }
                 break;
             }
-            self.note_deployed(&record, &findings.plan).await?;
+            self.note_deployed(&record, application, &findings.plan)
+                .await?;
             self.note_applying(&record, &findings.plan).await?;
             if round == MAX_ROUNDS {
                 // Something undoes what is done; the back-off keeps it calm.
@@ -352,14 +353,23 @@ impl<H: cb_host::Host> Engine<H> {
 
     /// Records what the tenant is being brought to, before it is: another
     /// version is reached by an upgrade from it.
-    async fn note_deployed(&self, record: &Record, plan: &Plan) -> Result<(), Problem> {
-        let spec = &record.tenant.spec;
+    async fn note_deployed(
+        &self,
+        record: &Record,
+        application: &Application,
+        plan: &Plan,
+    ) -> Result<(), Problem> {
         let held = plan.hold.is_some() || !plan.blocked.is_empty();
-        if held || record.operation.is_some() || record.deployed.as_deref() == Some(spec) {
+        if held || record.operation.is_some() {
             return Ok(());
         }
-        let deployed = Some(Box::new(spec.clone()));
-        let noted = self.state.update(record.name(), |r| r.deployed = deployed);
+        let spec = record.tenant.spec.clone();
+        let application = application.spec.without_versions();
+        // Nothing is saved if it is so already.
+        let noted = self.state.update(record.name(), |r| {
+            r.deployed = Some(Box::new(spec));
+            r.deployed_application = Some(Box::new(application));
+        });
         noted.await.map(drop).map_err(not_saved)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use cb_core::api::TenantStatus;
+use cb_core::observed::Health;
 use cb_core::types::ObjectName;
 use cb_host::memory::{Fault, MemoryHost};
 use proptest::prelude::*;
@@ -269,6 +270,58 @@ async fn a_service_that_fails_again_and_again_is_not_started_all_the_time() {
         .await;
     bench.pass().await;
     assert!(bench.runs("v2"));
+    assert_eq!(bench.condition("Ready"), "True Ready");
+}
+
+/// Law 6: what changed together with the version, the Application's services
+/// among it, goes back with it, and is not brought about until the version is.
+#[tokio::test(start_paused = true)]
+async fn an_application_that_changed_with_the_version_goes_back_with_it() {
+    let bench = Bench::new();
+    bench.pass().await;
+    let mut changed = application();
+    let mut worker = changed.application.spec.services[1].clone();
+    worker.name = "worker".parse().unwrap();
+    worker.port_offset = 2;
+    changed.application.spec.services.push(worker);
+    changed.generation = 2;
+    bench
+        .engine
+        .state
+        .insert_application(changed)
+        .await
+        .unwrap();
+    bench
+        .change(|record| record.tenant.spec.version = "v2".parse().unwrap())
+        .await;
+    // The new service is what does not work.
+    let answer = |unit: &str, health| bench.engine.host.set_health(unit, health);
+    let unhealthy = Health {
+        error: Some("503".into()),
+        ..Health::default()
+    };
+    answer("ky04-worker.service", Some(unhealthy));
+    for _ in 0..3 {
+        bench.pass().await;
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
+    assert_eq!(bench.condition("VersionCurrent"), "False UpgradeFailed");
+    assert!(bench.runs("v1"));
+    let host = &bench.engine.host;
+    assert!(host.running("ky04-worker.service").is_none());
+    assert!(
+        host.content("/etc/systemd/system/ky04-worker.service")
+            .is_none()
+    );
+    let status = bench.engine.state.status(&name()).unwrap();
+    assert_eq!(status.services.len(), 2);
+    // Mended, a retry brings all of it.
+    answer("ky04-worker.service", None);
+    bench
+        .change(|record| assert!(record.retry("2026-11-24T21:30:00Z")))
+        .await;
+    bench.pass().await;
+    assert!(bench.runs("v2") && bench.engine.host.running("ky04-worker.service").is_some());
     assert_eq!(bench.condition("Ready"), "True Ready");
 }
 

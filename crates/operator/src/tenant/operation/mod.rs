@@ -17,7 +17,7 @@ mod verify;
 
 use std::time::Duration;
 
-use cb_core::api::Tenant;
+use cb_core::api::{ApplicationSpec, Tenant};
 use cb_core::desired::check;
 use cb_core::operation::{Done, Failure, Kind, Next, Operation, Phase, due};
 use cb_core::record::Record;
@@ -163,9 +163,17 @@ impl<H: Host> Engine<H> {
         check(&tenant, &application.application, &self.spec).map_err(misfit)
     }
 
+    /// What the Application of the version says that an operation leads to.
+    fn application_of_operation(&self, name: &TenantName) -> Option<ApplicationSpec> {
+        let operation = self.state.record(name)?.operation?;
+        let known = self.state.application(&operation.to.application)?;
+        Some(known.application.spec.without_versions())
+    }
+
     /// Takes in what came of a phase.
     async fn go_on(&self, name: &TenantName, came: Result<Done, Failure>) -> Result<(), Problem> {
         let now = crate::now();
+        let application = self.application_of_operation(name);
         let mut after = None;
         let update = |record: &mut Record| {
             let Some(operation) = record.operation.as_mut() else {
@@ -182,6 +190,9 @@ impl<H: Host> Engine<H> {
             }
             let ended = operation.clone();
             record.end(next);
+            if next == Next::Succeeded {
+                record.deployed_application = application.map(Box::new);
+            }
             after = Some((next, ended));
         };
         let saved = self.state.update(name, update).await;

@@ -73,7 +73,7 @@ impl<H: Host> Engine<H> {
     /// version serves.
     async fn prepare(&self, record: &Record, operation: &Operation) -> Result<Done, Left> {
         let to = with_spec(record, &operation.to);
-        let application = self.application(operation, &operation.to)?;
+        let application = self.application(record, operation, &operation.to)?;
         let fails = |problem: Problem| {
             Left::Failed(self.failure(operation, &problem.reason, problem.message))
         };
@@ -176,7 +176,7 @@ impl<H: Host> Engine<H> {
     /// Stops every service, and keeps them from being started by a boot:
     /// nothing but the operator may touch the database now.
     async fn stop_all(&self, record: &Record, operation: &Operation) -> Result<Done, Left> {
-        let application = self.application(operation, &operation.to).ok();
+        let application = self.application(record, operation, &operation.to).ok();
         let scope = Scope::of(record, application.as_ref(), &self.spec);
         let observed = self.host.observe(&scope).await;
         let observed = observed.map_err(|e| Left::Blocked(unreachable(e)))?;
@@ -232,7 +232,7 @@ impl<H: Host> Engine<H> {
     }
 
     async fn migrate(&self, record: &Record, operation: &Operation) -> Result<Done, Left> {
-        let application = self.application(operation, &operation.to)?;
+        let application = self.application(record, operation, &operation.to)?;
         if let Some(migrate) = Migrate::of(&application, &operation.to.version, &self.spec) {
             let report = self.job(record, operation, Job::Migrate(migrate)).await?;
             self.remember_schema(record, report.schema_version).await?;
@@ -280,7 +280,7 @@ impl<H: Host> Engine<H> {
             tenant: effective,
             ..record.clone()
         };
-        let application = self.application(operation, &tenant.tenant.spec)?;
+        let application = self.application(record, operation, &tenant.tenant.spec)?;
         if operation.is_going_back() && !operation.ports.is_empty() {
             self.ledger.put_back(record.name(), &operation.ports);
         }
@@ -333,7 +333,7 @@ impl<H: Host> Engine<H> {
         cancel: &CancellationToken,
     ) -> Result<Done, Left> {
         let side = with_spec(record, spec);
-        let application = self.application(operation, spec)?;
+        let application = self.application(record, operation, spec)?;
         let scope = Scope::of(&side, Some(&application), &self.spec);
         let observed = self.host.observe(&scope).await;
         let observed = observed.map_err(|e| Left::Blocked(unreachable(e)))?;
@@ -440,7 +440,7 @@ impl<H: Host> Engine<H> {
             }
             from => from.unwrap_or(to),
         };
-        let application = self.application(operation, spec)?;
+        let application = self.application(record, operation, spec)?;
         Ok(Database::of(
             record.name(),
             &application,
@@ -449,9 +449,14 @@ impl<H: Host> Engine<H> {
         ))
     }
 
-    fn application(&self, operation: &Operation, spec: &TenantSpec) -> Result<Application, Left> {
+    fn application(
+        &self,
+        record: &Record,
+        operation: &Operation,
+        spec: &TenantSpec,
+    ) -> Result<Application, Left> {
         let known = self.state.application(&spec.application);
-        let known = known.map(|known| known.application);
+        let known = known.map(|known| record.application_for(spec, &known.application));
         known.ok_or_else(|| {
             let problem = no_application(&spec.application);
             Left::Failed(self.failure(operation, &problem.reason, problem.message))
