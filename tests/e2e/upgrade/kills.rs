@@ -38,12 +38,16 @@ impl Upgrades {
             "/root/next.yaml",
             0o644,
         )?;
-        // Only built-in commands in the loop: some phases take milliseconds.
+        // Only built-in commands in the loop: some phases take milliseconds. One
+        // that was missed on a way back comes again with another try.
         let script = format!(
             "until pid=$(systemctl show -P MainPID cb-operator); [ \"$pid\" != 0 ]; do :; done\n\
              cp /root/next.yaml /etc/cb/manifests/{name}.yaml\n\
              end=$((SECONDS + 60))\n\
-             until IFS= read -r -d '' text <{record}; [[ $text == *'  phase: {phase}'$'\\n'* ]]; do (( SECONDS < end )) || exit 1; done\n\
+             until IFS= read -r -d '' text <{record}; [[ $text == *'  phase: {phase}'$'\\n'* ]]; do\n\
+             (( SECONDS < end )) || exit 1\n\
+             if [[ $text == *$'\\n'failed:* ]]; then cbctl upgrade retry {name} --no-wait >/dev/null || :; fi\n\
+             done\n\
              kill -{signal} $pid; echo $pid"
         );
         let killed = self.world.host.exec(&["bash", "-c", &script])?;

@@ -69,6 +69,12 @@ pub enum SystemdError {
     /// No pipe can be made for a program's output.
     #[error("cannot make a pipe")]
     Pipe(#[source] std::io::Error),
+    /// systemd does not know a unit any more whose end was not read yet.
+    #[error("systemd forgot {unit} before its end was read")]
+    Forgotten {
+        /// The unit.
+        unit: String,
+    },
     /// An answer that is not understood.
     #[error("systemd's answer to {method} is not understood")]
     Answer {
@@ -85,7 +91,9 @@ impl SystemdError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            SystemdError::Disconnected | SystemdError::Timeout { .. }
+            SystemdError::Disconnected
+                | SystemdError::Timeout { .. }
+                | SystemdError::Forgotten { .. }
         )
     }
 

@@ -85,7 +85,7 @@ impl Systemd {
         let limit = transient.timeout + 2 * STOP_TIMEOUT + MARGIN;
         let what = format!("StartTransientUnit {name}");
         within(limit, &what, interest.result(job.as_str())).await?;
-        let properties = self.properties_of(name).await?;
+        let properties = within(limit, &what, self.ended(name)).await?;
         let (end, invocation_id) = end_of(&properties);
         // Without our reference systemd forgets the unit and closes its pipes.
         self.unref(name).await?;
@@ -156,6 +156,31 @@ impl Systemd {
                     self.end(name).await?;
                 }
                 Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The properties of a unit once it has ended. The end of its job is not
+    /// enough: a job can be cancelled, or be lost in a reload, while the program
+    /// still runs.
+    async fn ended(&self, unit: &str) -> Result<HashMap<String, OwnedVariant>, SystemdError> {
+        let mut events = self.subscribe();
+        loop {
+            let properties = self.properties_of(unit).await?;
+            let is = |name: &str, word: &str| {
+                matches!(properties.get(name).map(|value| &**value),
+                    Some(Variant::Str(text)) if text.as_str() == word)
+            };
+            if is("LoadState", "not-found") {
+                let unit = unit.to_owned();
+                return Err(SystemdError::Forgotten { unit });
+            }
+            if is("ActiveState", "inactive") || is("ActiveState", "failed") {
+                return Ok(properties);
+            }
+            // One that missed events looks again, like one that got one.
+            if let Err(tokio::sync::broadcast::error::RecvError::Closed) = events.recv().await {
+                return Err(SystemdError::Disconnected);
             }
         }
     }
