@@ -36,7 +36,9 @@ fn a_log_that_does_not_replay_is_quarantined() -> Result<()> {
     world.host.sh(&format!(
         "cd /var/lib/cb/backups/ky04/quarantine/* && {same}"
     ))?;
-    assert_eq!(world.show("ky04-api.service", "ActiveState")?, "inactive");
+    // What was killed may be left as failed.
+    let state = world.show("ky04-api.service", "ActiveState")?;
+    assert!(["inactive", "failed"].contains(&state.as_str()), "{state}");
 
     // A restore by explicit word: the version goes back with the database.
     let restored = world.host.exec(&[

@@ -69,8 +69,9 @@ pub enum SystemdError {
     /// No pipe can be made for a program's output.
     #[error("cannot make a pipe")]
     Pipe(#[source] std::io::Error),
-    /// systemd does not know a unit any more whose end was not read yet.
-    #[error("systemd forgot {unit} before its end was read")]
+    /// systemd did not run a unit that it was given, or does not know it any
+    /// more and its end was not read yet.
+    #[error("systemd lost {unit} before it was run to its end")]
     Forgotten {
         /// The unit.
         unit: String,

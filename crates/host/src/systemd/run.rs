@@ -90,6 +90,11 @@ impl Systemd {
         // Without our reference systemd forgets the unit and closes its pipes.
         self.unref(name).await?;
         guard.disarm();
+        if end == End::NotStarted("success".to_owned()) {
+            // Nothing failed and nothing ran: a reload came between.
+            let unit = name.to_owned();
+            return Err(SystemdError::Forgotten { unit });
+        }
         let Output { stdout, log } = reading.finish().await;
         Ok(Outcome {
             end,
