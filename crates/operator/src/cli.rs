@@ -199,12 +199,13 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let until = stop.clone();
         tasks.spawn(async move { until.run_until_cancelled(follower.run()).await });
     }
+    // Before any pass: one would bring tenants to what was wanted before.
+    daemon.look_at_manifests().await;
     // What was interrupted goes on.
     daemon.controller.add_all(
         daemon.engine.state.names(),
         crate::controller::Reason::Resync,
     );
-    daemon.look_at_manifests().await;
     daemon.forget_lost_wishes().await;
     if let Some((offsite, backed_up)) = daemon.engine.offsite.clone().zip(backed_up) {
         let (controller, stop) = (daemon.controller.clone(), stop.clone());

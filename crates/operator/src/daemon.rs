@@ -14,7 +14,7 @@ use cb_core::types::TenantName;
 use cb_host::HostEvent;
 use cb_runtime::controller::{self, Handle};
 use cb_runtime::{BackoffConfig, ControllerConfig, FolderHandle, Scan};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{SetOnce, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -62,6 +62,9 @@ pub struct Daemon<H> {
     /// One write of a manifest at a time.
     pub writing: tokio::sync::Mutex<()>,
     ready: AtomicBool,
+    /// Set once reading the manifests was tried: until then no pass begins, as
+    /// it would bring tenants to what was wanted before.
+    looked: SetOnce<()>,
     started: Instant,
 }
 
@@ -116,6 +119,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             rollouts,
             writing: tokio::sync::Mutex::new(()),
             ready: AtomicBool::new(false),
+            looked: SetOnce::new(),
             started: Instant::now(),
         });
         let Sources {
@@ -148,6 +152,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         }));
         let of = Arc::clone(&daemon);
         run(Box::pin(async move {
+            of.looked.wait().await;
             while let Some(event) = events.recv().await {
                 of.wake(&event);
             }
@@ -168,6 +173,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         }));
         let of = Arc::clone(&daemon);
         run(Box::pin(async move {
+            of.looked.wait().await;
             let mut timer = tokio::time::interval(resync);
             timer.tick().await;
             loop {
@@ -226,6 +232,8 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             Ok(scan) => drop(self.take(&scan).await),
             Err(error) => tracing::error!("{error}"),
         }
+        // Set already, if this is not the first time.
+        let _ = self.looked.set(());
     }
 
     async fn take(&self, scan: &Scan) -> Taken {

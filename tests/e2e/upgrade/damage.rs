@@ -36,6 +36,9 @@ fn a_log_that_does_not_replay_is_quarantined() -> Result<()> {
     world.host.sh(&format!(
         "cd /var/lib/cb/backups/ky04/quarantine/* && {same}"
     ))?;
+    // What the manifests say is read before anything is put right.
+    let journal = world.host.sh("journalctl -u cb-operator -o cat")?;
+    assert!(!journal.contains("drift: start ky04"), "{journal}");
     // What was killed may be left as failed.
     let state = world.show("ky04-api.service", "ActiveState")?;
     assert!(["inactive", "failed"].contains(&state.as_str()), "{state}");
