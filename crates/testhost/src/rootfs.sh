@@ -8,8 +8,12 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 packages=systemd,systemd-sysv,dbus,nginx-light,nftables,iproute2,curl,procps,git
 # What scrapes and gets alerts in tests; a test starts them itself.
 packages=$packages,prometheus,prometheus-alertmanager
+# A client of the API, a server of certificates, keys for secrets, and a file
+# system with quotas.
+packages=$packages,kubernetes-client,pebble,age,xfsprogs
 debootstrap --variant=minbase --include="$packages" "$suite" "$root" "$mirror"
 rm -f "$root"/etc/systemd/system/multi-user.target.wants/prometheus*.service
+rm -f "$root"/etc/systemd/system/*.wants/xfs_scrub*
 
 # Nothing here is needed to run.
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* \
