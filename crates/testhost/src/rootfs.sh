@@ -8,12 +8,13 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 packages=systemd,systemd-sysv,dbus,nginx-light,nftables,iproute2,curl,procps,git
 # What scrapes and gets alerts in tests; a test starts them itself.
 packages=$packages,prometheus,prometheus-alertmanager
-# A client of the API, a server of certificates, keys for secrets, and a file
-# system with quotas.
-packages=$packages,kubernetes-client,pebble,age,xfsprogs
+# A client of the API, a server of certificates, keys for secrets, a file system
+# with quotas, and a server of repositories; a test starts what it needs itself.
+packages=$packages,kubernetes-client,pebble,age,xfsprogs,openssh-server
 debootstrap --variant=minbase --include="$packages" "$suite" "$root" "$mirror"
 rm -f "$root"/etc/systemd/system/multi-user.target.wants/prometheus*.service
-rm -f "$root"/etc/systemd/system/*.wants/xfs_scrub*
+rm -f "$root"/etc/systemd/system/*.wants/xfs_scrub* \
+    "$root"/etc/systemd/system/*.wants/ssh.service "$root"/etc/systemd/system/sshd.service
 
 # Nothing here is needed to run.
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* \
