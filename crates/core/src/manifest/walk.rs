@@ -13,7 +13,7 @@ use serde_json::{Map, Value as Json};
 use super::Finding;
 use super::suggest;
 use crate::schema::{Field, Scalar, Shape};
-use crate::types::{check_scalar, shown};
+use crate::types::shown;
 use crate::yaml::{Entry, Node, Path, Value};
 
 /// Walks a document whose root is a mapping.
@@ -91,11 +91,7 @@ impl Walk<'_> {
         let secret = is_env_name(keys);
         let mut json = Map::new();
         for entry in entries {
-            if let Some(Err(error)) = keys
-                .kind
-                .as_deref()
-                .and_then(|kind| check_scalar(kind, &entry.key))
-            {
+            if let Err(error) = keys.check(&entry.key) {
                 // The path stops at the map: the key may be `NAME=secret`.
                 self.find(at_entry(path, entry, error.to_string()));
                 continue;
@@ -165,11 +161,7 @@ impl Walk<'_> {
     }
 
     fn text(&mut self, text: &str, scalar: &Scalar, path: &Path, secret: bool) {
-        let checked = scalar
-            .kind
-            .as_deref()
-            .and_then(|kind| check_scalar(kind, text));
-        if let Some(Err(error)) = checked {
+        if let Err(error) = scalar.check(text) {
             // The check of an environment's value never shows it.
             debug_assert!(!secret || scalar.kind.as_deref() == Some("EnvValue"));
             self.find(Finding::new(path.clone(), error.to_string()));

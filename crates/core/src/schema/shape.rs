@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value as Json;
 
-use crate::types::SCALAR;
+use crate::types::{InvalidValue, SCALAR, check_scalar};
 
 /// A field: what it is for and what its value looks like.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +66,7 @@ pub enum Shape {
 /// What a text looks like.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scalar {
-    /// The type that checks it, for [`crate::types::check_scalar`].
+    /// The type that checks it, for [`check_scalar`].
     pub(crate) kind: Option<String>,
     /// A regular expression that it matches.
     pub pattern: Option<String>,
@@ -74,6 +74,18 @@ pub struct Scalar {
     pub min_length: Option<u64>,
     /// Its longest length.
     pub max_length: Option<u64>,
+}
+
+impl Scalar {
+    /// Checks a text as the type would. Text of no type of its own is always
+    /// right.
+    ///
+    /// # Errors
+    /// What is wrong with it and what would be right.
+    pub fn check(&self, text: &str) -> Result<(), InvalidValue> {
+        let kind = self.kind.as_deref();
+        kind.and_then(|kind| check_scalar(kind, text)).unwrap_or(Ok(()))
+    }
 }
 
 impl Shape {
