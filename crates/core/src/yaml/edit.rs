@@ -113,7 +113,7 @@ pub fn set_scalar(
     }
 }
 
-fn checked(text: &str) -> Result<Vec<super::Document>, EditError> {
+pub(super) fn checked(text: &str) -> Result<Vec<super::Document>, EditError> {
     let parsed = parse(text);
     match parsed.errors.into_iter().next() {
         Some(e) => Err(EditError::Invalid {
@@ -156,7 +156,7 @@ impl Scalar {
         }
     }
 
-    fn written(&self) -> String {
+    pub(super) fn written(&self) -> String {
         let text = match self {
             Scalar::Bool(value) => return value.to_string(),
             Scalar::Text(text) => text,

@@ -12,6 +12,7 @@
 //! manifest is.
 
 mod build;
+pub mod change;
 pub mod edit;
 mod path;
 mod scalar;
