@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::{
     Application, ApplicationSpec, DeletionPolicy, OperationStatus, Tenant, TenantSpec,
 };
+use crate::disk::DiskRecord;
 use crate::mark::Owner;
 use crate::operation::{FailedUpgrade, Kind, Next, Operation, Phase as Step, Request, Wish};
 use crate::types::{ObjectName, TenantName, Version};
@@ -79,6 +80,10 @@ pub struct Record {
     /// The database's schema version, as it was last read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_version: Option<i64>,
+    /// What the tenant's use of the disk means, as it was last looked at; absent
+    /// without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskRecord>,
 }
 
 impl Record {
@@ -112,6 +117,7 @@ impl Record {
             backed_up: None,
             newest_backup: None,
             schema_version: None,
+            disk: None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Alerts: which tenants need a person, and when whom to tell.
+//! Alerts: what of tenants and of the host needs a person, and when whom to tell.
 //!
 //! ```text
 //! TenantStatus ──of──▶ Judgement ──Outbox::observe──▶ groups ──Outbox::tick──▶ Message
@@ -10,11 +10,13 @@
 //! no clock: the time is passed in. What must not live here: sinks and files.
 
 mod drift;
+mod host;
 mod outbox;
 mod render;
 mod template;
 
 pub use drift::{corrected, is_correction};
+pub use host::HostProblems;
 pub use outbox::{MAX_QUEUE, Outbox, Pace};
 pub use render::{Mail, alertmanager, mail, slack, text, webhook};
 pub use template::Template;
@@ -25,24 +27,31 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{ConditionStatus, TenantStatus};
+use crate::certificate;
+use crate::disk::NEARLY_FULL;
 use crate::types::TenantName;
 
 /// Conditions that a person is told of while they are `True`.
 const STALLED: &str = "Stalled";
 const DRIFTED: &str = "Drifted";
+/// The condition that says, while it holds still, that it will not for long.
+const DISK: &str = "DiskWithinLimit";
 
-/// Something about a tenant that needs a person. It is the same alert while
-/// tenant, reason and revision are the same.
+/// Whom an alert is about: a tenant, or with `None` the host itself.
+pub type Subject = Option<TenantName>;
+
+/// Something that needs a person. It is the same alert while subject, reason
+/// and revision are the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Alert {
-    /// The tenant.
-    pub tenant: TenantName,
+    /// The tenant; `null` for what is about the host itself.
+    pub tenant: Subject,
     /// The reason, a CamelCase word: alerts with the same one are one message.
     pub reason: String,
-    /// The generation of the spec that it was seen with.
+    /// The generation of the spec that it was seen with; 0 for the host's.
     pub revision: u64,
-    /// The condition that it is from.
+    /// The condition that it is from; of the host's, what is not as it should be.
     pub condition: String,
     /// What is wrong and what would be right.
     pub message: String,
@@ -59,7 +68,7 @@ impl Alert {
     }
 }
 
-/// What is known of one tenant's alerts.
+/// What is known of one subject's alerts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Judgement {
     /// What needs a person now.
@@ -70,8 +79,8 @@ pub struct Judgement {
     pub undecided: bool,
 }
 
-/// What is known of all tenants' alerts; a tenant that is not here is gone.
-pub type Judgements = BTreeMap<TenantName, Judgement>;
+/// What is known of all alerts; a subject that is not here is gone.
+pub type Judgements = BTreeMap<Subject, Judgement>;
 
 /// What a tenant's status says of its alerts; without a status, nothing is
 /// known. `now` stands in for times that cannot be read.
@@ -91,7 +100,7 @@ pub fn of(tenant: &TenantName, status: Option<&TenantStatus>, now: Timestamp) ->
     let mut firing = Vec::new();
     if let Some(stalled) = holds(STALLED) {
         firing.push(Alert {
-            tenant: tenant.clone(),
+            tenant: Some(tenant.clone()),
             reason: stalled.reason.clone(),
             revision: stalled.observed_generation,
             condition: STALLED.to_owned(),
@@ -99,8 +108,32 @@ pub fn of(tenant: &TenantName, status: Option<&TenantStatus>, now: Timestamp) ->
             since: stalled.last_transition_time.parse().unwrap_or(now),
         });
     }
+    if let Some(disk) = holds(DISK).filter(|disk| disk.reason == NEARLY_FULL) {
+        firing.push(Alert {
+            tenant: Some(tenant.clone()),
+            reason: NEARLY_FULL.to_owned(),
+            revision: disk.observed_generation,
+            condition: DISK.to_owned(),
+            message: disk.message.clone(),
+            since: disk.last_transition_time.parse().unwrap_or(now),
+        });
+    }
     if let Some(drifted) = holds(DRIFTED) {
         firing.extend(drift::of(tenant, status, drifted, now));
+    }
+    let certificate = status.condition(certificate::CONDITION);
+    if let Some(bad) = certificate.filter(|c| certificate::ALERTS.contains(&c.reason.as_str()))
+        // A site that waits for it has the tenant stalled.
+        && firing.iter().all(|alert| alert.reason != bad.reason)
+    {
+        firing.push(Alert {
+            tenant: Some(tenant.clone()),
+            reason: bad.reason.clone(),
+            revision: bad.observed_generation,
+            condition: certificate::CONDITION.to_owned(),
+            message: bad.message.clone(),
+            since: bad.last_transition_time.parse().unwrap_or(now),
+        });
     }
     Judgement {
         firing,
@@ -118,7 +151,7 @@ pub enum State {
     Resolved,
 }
 
-/// What a sink is told: all tenants with one reason.
+/// What a sink is told: everything with one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Message {
@@ -128,11 +161,11 @@ pub struct Message {
     pub host: String,
     /// The reason that all have in common.
     pub reason: String,
-    /// Resolved if no tenant is left.
+    /// Resolved if nothing is left.
     pub status: State,
-    /// The tenants it is wrong with now.
+    /// What it is wrong with now.
     pub firing: Vec<Alert>,
-    /// Those it was wrong with when the last message was written.
+    /// What it was wrong with when the last message was written.
     pub resolved: Vec<Alert>,
     /// When the message was written.
     pub created: Timestamp,
@@ -146,7 +179,7 @@ impl Message {
     #[must_use]
     pub fn test(host: &str, now: Timestamp) -> Self {
         let alert = Alert {
-            tenant: "test".parse().expect("a valid constant"),
+            tenant: Some("test".parse().expect("a valid constant")),
             reason: Self::TEST.to_owned(),
             revision: 0,
             condition: Self::TEST.to_owned(),

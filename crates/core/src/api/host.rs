@@ -5,9 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Alerts, ApiVersion, BackupPolicy, DeletionPolicy, DriftPolicy, Kind, ManifestSource, Object,
-    ObjectMeta, PortNumber, Resources,
+    ObjectMeta, PortNumber, ProxySpec, Resources, Secrets,
 };
-use crate::types::{BucketName, GroupName, HostPath, HttpUrl, ListenAddress, ObjectName, UnitName};
+use crate::types::{
+    BucketName, DiskSpace, EmailAddress, GroupName, HostPath, HttpUrl, ListenAddress, ObjectName,
+    UnitName,
+};
 
 /// The machine: its folders, port range, nginx, shared services and defaults.
 /// The operator reads one, by default from `/etc/cb/host.yaml`, when it starts.
@@ -65,12 +68,18 @@ pub struct HostSpec {
     pub prune: Prune,
     /// The operator's API.
     pub api: Api,
+    /// Certificates of tenants' domains.
+    pub certificates: CertificatesSpec,
     /// Upgrades, backups and restores.
     pub operations: Operations,
     /// Copies of backups.
     pub backups: Backups,
+    /// How secrets are decrypted.
+    pub secrets: Secrets,
     /// The shared release folders.
     pub releases: Releases,
+    /// How tenants' use of the disk is watched.
+    pub disk: DiskWatch,
     /// Full passes over everything, in case an event was lost.
     pub resync: Resync,
     /// Who is told of tenants that need a person.
@@ -238,6 +247,63 @@ pub struct Defaults {
     pub deletion_policy: DeletionPolicy,
     /// When tenants' databases are backed up and how long backups are kept.
     pub backup: BackupPolicy,
+    /// How nginx passes requests on.
+    pub proxy: ProxySpec,
+}
+
+/// Certificates of tenants' domains.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct CertificatesSpec {
+    /// How many days before a certificate expires people are told. Default 14.
+    #[schemars(range(max = 3650))]
+    pub warn_days: u16,
+    /// Who issues the certificates of tenants with `tls.acme: true`. Default:
+    /// nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acme: Option<Acme>,
+}
+
+impl Default for CertificatesSpec {
+    fn default() -> Self {
+        Self {
+            warn_days: 14,
+            acme: None,
+        }
+    }
+}
+
+/// An authority that issues certificates by ACME (RFC 8555). It asks for
+/// `http://DOMAIN/.well-known/acme-challenge/`, which nginx answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Acme {
+    /// The authority's directory. Default: that of Let's Encrypt.
+    #[serde(default = "default_directory")]
+    pub directory: HttpUrl,
+    /// Whom the authority may write to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contacts: Vec<EmailAddress>,
+    /// Whether you agree to the authority's terms of service; an account cannot
+    /// be made without.
+    pub terms_of_service_agreed: bool,
+    /// The certificates that sign the authority's own server's, in PEM form.
+    /// Default: the well-known ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<HostPath>,
+    /// How many certificates are ordered in an hour at most. Default 30.
+    #[serde(default = "default_orders")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub orders_per_hour: u16,
+}
+
+fn default_directory() -> HttpUrl {
+    let url = "https://acme-v02.api.letsencrypt.org/directory";
+    url.parse().expect("a valid constant")
+}
+
+fn default_orders() -> u16 {
+    30
 }
 
 /// Upgrades, backups and restores.
@@ -366,6 +432,30 @@ pub struct Api {
     /// on this machine. Default: nowhere; the socket has them always.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_address: Option<ListenAddress>,
+}
+
+/// How tenants' use of the disk is watched. What a tenant may have is
+/// `resources.disk` of the Tenant or of `defaults`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DiskWatch {
+    /// Seconds between two looks at what a tenant has on disk; a tenant that
+    /// comes near its limit is looked at every 5 seconds. Default 60.
+    #[schemars(range(min = 1, max = 86400))]
+    pub period_seconds: u32,
+    /// While the file system of the tenants' folders has less free space than
+    /// this, every tenant is looked at at once, so that those above their limit
+    /// stop before it is full, and a warning is recorded. Default `1Gi`.
+    pub keep_free: DiskSpace,
+}
+
+impl Default for DiskWatch {
+    fn default() -> Self {
+        Self {
+            period_seconds: 60,
+            keep_free: "1Gi".parse().expect("a valid constant"),
+        }
+    }
 }
 
 /// Full passes over everything.

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ApiVersion, Condition, Kind, Object, TenantMeta};
+use super::{ApiVersion, Condition, EnvFromSource, Kind, Object, SecretRef, TenantMeta};
+use crate::disk::Enforcement;
 use crate::drift::DriftStatus;
 use crate::types::{
-    Cpu, DomainName, EnvName, EnvValue, HostPath, Memory, ObjectName, TenantName, Version,
+    Cpu, DiskSpace, DomainName, EnvName, EnvValue, HostPath, Memory, ObjectName, TenantName,
+    Version,
 };
 
 /// One customer's instance of an Application: its own services, ports, nginx
@@ -64,10 +66,12 @@ pub struct TenantSpec {
     /// to one tenant. Without any, the tenant has no nginx site.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub domains: Vec<DomainName>,
-    /// Certificate for the domains. With it, nginx serves HTTPS and redirects
-    /// HTTP to it; without, nginx serves HTTP.
+    /// Serves the domains over HTTPS. Without it, nginx serves HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// How nginx passes requests on to the tenant's services.
+    #[serde(default, skip_serializing_if = "ProxySpec::is_default")]
+    pub proxy: ProxySpec,
     /// Fixed ports by service name. A service that is not named here gets its
     /// port from the tenant's slot in the Host's port range.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -76,15 +80,21 @@ pub struct TenantSpec {
     /// `.env`. Names that the operator itself sets are refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<EnvName, EnvValue>,
-    /// Environment variables whose values are read from files on the host.
-    /// The values appear in the tenant's `.env` and nowhere else.
+    /// Secrets for all of the tenant's services. By default a service finds
+    /// each in the file `$CREDENTIALS_DIRECTORY/NAME`; see `delivery`. A changed
+    /// secret restarts the services.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secret_refs: Vec<SecretRef>,
+    /// Encrypted files of environment variables next to the manifests, written
+    /// to the tenant's `.env`. A name that is in two of them, in `env` or in
+    /// `secretRefs` is refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_from: Vec<EnvFromSource>,
     /// The tenant's database.
     #[serde(default, skip_serializing_if = "DatabaseSpec::is_default")]
     pub database: DatabaseSpec,
-    /// Limits for each of the tenant's services. Unset fields take the Host's
-    /// `defaults.resources`.
+    /// Limits for each of the tenant's services, and for what the tenant has on
+    /// disk. Unset fields take the Host's `defaults.resources`.
     #[serde(default, skip_serializing_if = "Resources::is_default")]
     pub resources: Resources,
     /// With `true` the operator leaves the tenant as it is: nothing is
@@ -121,18 +131,75 @@ impl TenantSpec {
         self.deletion_policy = other.deletion_policy;
         self.database.backup = other.database.backup.clone();
         self.placement = other.placement.clone();
+        self.resources.disk = other.resources.disk.clone();
         self
     }
 }
 
-/// Certificate and key files on the host, in PEM form.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+/// How the tenant's domains are served over HTTPS: with the certificate in
+/// `certificateFile` and `keyFile`, or with one that the operator has issued
+/// (`acme: true`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Tls {
-    /// The certificate with its chain.
-    pub certificate_file: HostPath,
-    /// The private key.
-    pub key_file: HostPath,
+    /// The certificate with its chain, in PEM form. It is used once it is
+    /// checked: it and the key belong together, and it is for all of the
+    /// domains. When the file changes, the new certificate is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_file: Option<HostPath>,
+    /// The private key, in PEM form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<HostPath>,
+    /// Whether the operator has the certificate issued and renewed by the
+    /// Host's `certificates.acme`. Until there is one, nginx serves HTTP.
+    /// Default `false`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub acme: bool,
+    /// Whether requests over HTTP are redirected to HTTPS; with `false` they
+    /// are served. Default `true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<bool>,
+    /// For how many seconds browsers are to use HTTPS alone
+    /// (`Strict-Transport-Security`). Default: they are not told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 157_680_000))]
+    pub hsts_seconds: Option<u32>,
+}
+
+/// How nginx passes requests on to the tenant's services. Unset fields take the
+/// Host's `defaults.proxy`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ProxySpec {
+    /// The largest request, for example an upload. Default `100Mi`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_body_size: Option<Memory>,
+    /// How long nginx waits for a service between two parts of an answer, or
+    /// between two messages of a WebSocket, in seconds. Default 60.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub timeout_seconds: Option<u32>,
+    /// Whether answers get the headers `X-Content-Type-Options` and
+    /// `Referrer-Policy` where the service sets none. Default `true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security_headers: Option<bool>,
+}
+
+impl ProxySpec {
+    fn is_default(&self) -> bool {
+        self == &Self::default()
+    }
+
+    /// These settings, with unset fields taken from `defaults`.
+    #[must_use]
+    pub fn or(&self, defaults: &ProxySpec) -> ProxySpec {
+        let size = self.max_body_size.as_ref();
+        ProxySpec {
+            max_body_size: size.or(defaults.max_body_size.as_ref()).cloned(),
+            timeout_seconds: self.timeout_seconds.or(defaults.timeout_seconds),
+            security_headers: self.security_headers.or(defaults.security_headers),
+        }
+    }
 }
 
 /// A TCP port from 1024 to 65535.
@@ -168,17 +235,6 @@ impl From<PortNumber> for u32 {
     fn from(port: PortNumber) -> u32 {
         port.0.into()
     }
-}
-
-/// An environment variable whose value is the content of a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SecretRef {
-    /// The variable's name.
-    pub name: EnvName,
-    /// A file on the host that root can read and that holds the value on one
-    /// line; a final line break is removed.
-    pub file: HostPath,
 }
 
 /// The tenant's database.
@@ -240,20 +296,41 @@ impl DatabaseSpec {
     }
 }
 
-/// Limits for each service of a tenant.
+/// Limits for each service of a tenant, and for the tenant's use of the disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Resources {
-    /// Memory, as systemd's `MemoryMax=`. Default: no limit.
+    /// Memory, as systemd's `MemoryMax=`; as much of swap space may come on top.
+    /// Default `2Gi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
     /// Processor time, as systemd's `CPUQuota=`. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Cpu>,
-    /// Processes and threads, as systemd's `TasksMax=`. Default: systemd's own.
+    /// Processes and threads, as systemd's `TasksMax=`. Default 512.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub tasks: Option<u32>,
+    /// How large one file can become, the database file among them. Default
+    /// `64Gi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_size: Option<DiskSpace>,
+    /// How many files and connections one process can have open. Default 16384.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 64, max = 1_000_000))]
+    pub open_files: Option<u32>,
+    /// How much each of `/tmp`, `/var/tmp` and `/dev/shm` can hold. They are the
+    /// service's own, count as its memory, and are empty after a restart. Default
+    /// `256Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temporary: Option<Memory>,
+    /// What the tenant may have on disk in all: database, uploads and temporary
+    /// files. Where the file system has project quotas (xfs or ext4 mounted with
+    /// `prjquota`), it stores no more than that; elsewhere the operator looks
+    /// from time to time and stops the tenant's services at the limit. An alert
+    /// is raised at 80 %. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskSpace>,
 }
 
 impl Resources {
@@ -268,6 +345,16 @@ impl Resources {
             memory: self.memory.clone().or_else(|| defaults.memory.clone()),
             cpu: self.cpu.clone().or_else(|| defaults.cpu.clone()),
             tasks: self.tasks.or(defaults.tasks),
+            file_size: self
+                .file_size
+                .clone()
+                .or_else(|| defaults.file_size.clone()),
+            open_files: self.open_files.or(defaults.open_files),
+            temporary: self
+                .temporary
+                .clone()
+                .or_else(|| defaults.temporary.clone()),
+            disk: self.disk.clone().or_else(|| defaults.disk.clone()),
         }
     }
 }
@@ -337,9 +424,16 @@ pub struct TenantStatus {
     /// The port of each service.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<String, u16>,
+    /// What the tenant may have on disk; absent without a limit, and until its
+    /// use was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskStatus>,
     /// Where nginx serves the tenant.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
+    /// The certificate that the domains are served with; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateStatus>,
     /// The services, in the Application's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceStatus>,
@@ -359,6 +453,17 @@ impl TenantStatus {
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
         self.conditions.iter().find(|c| c.kind == kind)
     }
+}
+
+/// What a tenant may have on disk. How much it has is a metric,
+/// `cb_tenant_disk_bytes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DiskStatus {
+    /// The limit that is in force.
+    pub limit: DiskSpace,
+    /// How the tenant is held to it.
+    pub enforcement: Enforcement,
 }
 
 /// An upgrade, backup or restore of a tenant.
@@ -414,6 +519,18 @@ pub struct PhaseStatus {
     pub result: Option<String>,
 }
 
+/// The certificate that a tenant's domains are served with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateStatus {
+    /// Since when it is valid (RFC 3339, UTC).
+    pub not_before: String,
+    /// Until when it is valid (RFC 3339, UTC).
+    pub not_after: String,
+    /// The domains that it is for.
+    pub names: Vec<String>,
+}
+
 /// What the operator saw of one service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -433,6 +550,10 @@ pub struct ServiceStatus {
     /// asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy: Option<bool>,
+    /// What its sandbox lets it do that services may not, by the Application's
+    /// `sandbox.allow`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sandbox_exceptions: Vec<String>,
 }
 
 impl Tenant {

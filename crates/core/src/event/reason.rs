@@ -129,6 +129,21 @@ reasons! {
         "Leaves the restart to systemd; a unit that has failed for good is started again \
          after a growing pause.",
         "See `journalctl -u UNIT` for why it ended.";
+    DiskNearlyFull: Warning,
+        "A tenant has 80 % or more of what it may have on disk.",
+        "Goes on looking; at the limit, the file system refuses to store more, or, where it has \
+         no project quotas, the operator stops the tenant's services.",
+        "Delete files, or raise the tenant's `resources.disk`.";
+    DiskLimitReached: Warning,
+        "A tenant has as much on disk as it may, on a file system without project quotas.",
+        "Has stopped the tenant's services, and starts them again once there is less, or the \
+         limit is higher. Other tenants are not touched.",
+        "Raise the tenant's `resources.disk` or delete files of it.";
+    DiskLow: Warning,
+        "The file system of the tenants' folders has less free space than the Host's \
+         `disk.keepFree`.",
+        "Looks at what every tenant has on disk at once, and stops those at their limit.",
+        "Make room, or give the file system more; tenants without `resources.disk` have no limit.";
     UpgradeStarted: Normal,
         "The tenant is being brought to another version.",
         "Prepares the release, stops the services, backs the database up, migrates, starts \
@@ -168,6 +183,28 @@ reasons! {
         "A tenant's backups could not be copied off the host.",
         "Tries again after a growing pause; upgrades and backups go on without.",
         "Do what the message says: the destination is away, or does not take the copies.";
+    CertificateIssued: Normal,
+        "A certificate was issued for the tenant's domains, or renewed.",
+        "Serves it once nginx has accepted it.",
+        "Nothing.";
+    CertificateNotIssued: Warning,
+        "A certificate could not be issued or renewed.",
+        "Serves what it has; tries again after a growing pause, or when the domains change.",
+        "Read the message: each domain has to lead to this host, and port 80 has to be \
+         reachable from outside.";
+    CertificateExpiring: Warning,
+        "The certificate that is served expires within certificates.warnDays of the Host.",
+        "Goes on serving it.",
+        "Renew it, or find out what keeps it from being renewed.";
+    CertificateExpired: Warning,
+        "The certificate that is served has expired.",
+        "Goes on serving it; browsers refuse it.",
+        "Renew it; the new one is served as soon as it is in its file.";
+    CertificateInvalid: Warning,
+        "The certificate or key that the manifest names cannot be used: it cannot be read, the \
+         two do not belong together, or it is not for all domains.",
+        "Serves the certificate before, if there is one; the site stays as it is otherwise.",
+        "Put the right files there; they are looked at when they change.";
     Restored: Normal,
         "The tenant's database was restored from a backup.",
         "Starts the services on it.",

@@ -18,12 +18,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{Folder, FolderOwner, ManagedFile, Release};
+use crate::desired::{Credential, Folder, FolderOwner, ManagedFile, Release};
 use crate::drift::Drift;
 use crate::record::Ports;
 use crate::types::{ObjectName, TenantName};
 
 pub use converge::converge;
+pub(crate) use converge::credentials::left_over;
 pub use remove::remove;
 
 /// What has to be done for one tenant.
@@ -157,6 +158,10 @@ pub enum BlockReason {
     DataMissing,
     /// A service failed again and again; its next start has to wait.
     CrashLoop,
+    /// The tenant has as much on disk as it may.
+    DiskLimitReached,
+    /// The certificate that the manifest names cannot be used, and no other.
+    CertificateInvalid,
 }
 
 impl BlockReason {
@@ -168,6 +173,8 @@ impl BlockReason {
             BlockReason::PortTaken => "PortTaken",
             BlockReason::DataMissing => "DataMissing",
             BlockReason::CrashLoop => "CrashLoop",
+            BlockReason::DiskLimitReached => "DiskLimitReached",
+            BlockReason::CertificateInvalid => "CertificateInvalid",
         }
     }
 }
@@ -195,6 +202,10 @@ pub enum Action {
     InstallRelease(Box<Release>),
     /// Write a file.
     WriteFile(ManagedFile),
+    /// Write the file of a credential.
+    WriteCredential(Credential),
+    /// Remove a file from the tenant's folder of credentials.
+    RemoveCredential(PathBuf),
     /// Write a unit file. systemd does not know it before the next
     /// [`Action::ReloadUnits`].
     WriteUnit(ManagedFile),
@@ -261,6 +272,8 @@ impl Action {
             Action::EnsureFolder { .. } => "EnsureFolder",
             Action::InstallRelease(_) => "InstallRelease",
             Action::WriteFile(_) => "WriteFile",
+            Action::WriteCredential(_) => "WriteCredential",
+            Action::RemoveCredential(_) => "RemoveCredential",
             Action::WriteUnit(_) => "WriteUnit",
             Action::SetAside(_) => "SetAside",
             Action::RemoveUnit(_) => "RemoveUnit",
@@ -321,6 +334,8 @@ impl fmt::Display for Action {
                 write!(f, "install release {} {}", r.application, r.version)
             }
             Action::WriteFile(file) => write!(f, "write {}", path(&file.path)),
+            Action::WriteCredential(file) => write!(f, "write credential {}", path(&file.path)),
+            Action::RemoveCredential(file) => write!(f, "remove credential {}", path(file)),
             Action::WriteUnit(file) => write!(f, "write unit {}", path(&file.path)),
             Action::SetAside(found) => write!(f, "set {} aside", path(found)),
             Action::RemoveUnit(file) => write!(f, "remove unit {}", path(file)),

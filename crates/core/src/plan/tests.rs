@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod disk;
 mod drift;
 
 use super::*;
@@ -46,6 +47,12 @@ fn new_world() -> World {
 }
 
 impl World {
+    /// A process of this user binds the port.
+    fn binds(&mut self, port: u16, uid: u32) {
+        let bound = std::sync::Arc::make_mut(&mut self.observed.bound);
+        bound.insert(port, BTreeSet::from([uid]));
+    }
+
     fn ports(&self) -> Ports {
         let by_service = [("api", 32301), ("frontend", 32300)];
         let by_service = by_service
@@ -65,6 +72,7 @@ impl World {
             host: &self.host,
             ports: &self.ports(),
             secrets: &BTreeMap::new(),
+            certificates: &self.observed.certificates,
         })
         .unwrap()
     }
@@ -296,7 +304,7 @@ fn what_others_made_is_a_conflict() {
 fn a_port_that_another_process_holds_is_reported_and_the_others_start() {
     let mut world = World::converged();
     world.observed.units.clear();
-    world.observed.bound.insert(32301, BTreeSet::from([0]));
+    world.binds(32301, 0);
     insta::assert_snapshot!(shown(&world.plan()));
 }
 
@@ -304,7 +312,7 @@ fn a_port_that_another_process_holds_is_reported_and_the_others_start() {
 #[test]
 fn a_site_does_not_go_live_on_a_port_that_another_holds() {
     let mut world = new_world();
-    world.observed.bound.insert(32300, BTreeSet::from([0]));
+    world.binds(32300, 0);
     let plan = world.plan();
     assert!(plan.steps.iter().all(|step| step.aspect != Aspect::Proxy));
     assert!(plan.blocked.iter().any(|b| b.aspect == Aspect::Proxy));

@@ -9,7 +9,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{Condition, ConditionStatus, ServiceStatus, TenantStatus};
+use crate::api::{
+    CertificateStatus, Condition, ConditionStatus, DiskStatus, ServiceStatus, TenantStatus,
+};
+use crate::certificate::{self, Verdict};
 use crate::desired::Desired;
 use crate::drift::DriftStatus;
 use crate::observed::{Health, Observed};
@@ -37,13 +40,19 @@ pub enum Facet {
     /// `SharedDatabaseReady`: the i360 database is there; only for tenants
     /// that use it.
     SharedDatabase,
+    /// `SecretsReady`: the tenant's secrets can be read; only for tenants that
+    /// have some.
+    Secrets,
     /// `NetworkIsolated`: nobody but the tenant, root and nginx connects to its
     /// ports; only where the Host has that enforced.
     Network,
+    /// `DiskWithinLimit`: what the tenant has on disk is below its limit; only
+    /// for tenants that have one, once it was looked at.
+    Disk,
 }
 
 impl Facet {
-    const ALL: [Facet; 8] = [
+    const ALL: [Facet; 10] = [
         Facet::Manifest,
         Facet::Ports,
         Facet::Prepared,
@@ -51,7 +60,9 @@ impl Facet {
         Facet::Services,
         Facet::Proxy,
         Facet::SharedDatabase,
+        Facet::Secrets,
         Facet::Network,
+        Facet::Disk,
     ];
 
     /// The condition's type.
@@ -65,7 +76,9 @@ impl Facet {
             Facet::Services => "ServicesReady",
             Facet::Proxy => "ProxyReady",
             Facet::SharedDatabase => "SharedDatabaseReady",
+            Facet::Secrets => "SecretsReady",
             Facet::Network => "NetworkIsolated",
+            Facet::Disk => "DiskWithinLimit",
         }
     }
 
@@ -150,6 +163,9 @@ pub struct Pass<'a> {
     /// What is known of copies of its backups. It does not keep the tenant from
     /// being ready.
     pub copying: &'a Copying,
+    /// What has to be said of its certificate, if it is to have one and the
+    /// desired state is there. It does not keep the tenant from being ready.
+    pub certificate: Option<&'a Verdict>,
     /// The status before.
     pub previous: Option<&'a TenantStatus>,
     /// The time, RFC 3339 in UTC.
@@ -186,6 +202,10 @@ impl TenantStatus {
             (None, None) => {}
         }
         status.operation = pass.record.operation_status();
+        status.disk = pass.record.disk.as_ref().map(|disk| DiskStatus {
+            limit: disk.limit.clone(),
+            enforcement: disk.enforcement,
+        });
         if status.schema_version.is_none() {
             status.schema_version = pass.record.schema_version;
         }
@@ -275,6 +295,15 @@ fn describe(status: &mut TenantStatus, desired: &Desired, pass: Pass<'_>) {
         .release
         .then(|| desired.release.path.display().to_string());
     status.urls.clone_from(&desired.urls);
+    let certificate = desired
+        .tls
+        .as_ref()
+        .and_then(|tls| tls.certificate.as_ref());
+    status.certificate = certificate.map(|(_, facts)| CertificateStatus {
+        not_before: facts.not_before.to_string(),
+        not_after: facts.not_after.to_string(),
+        names: facts.names.clone(),
+    });
     status.services = desired
         .services
         .iter()
@@ -299,6 +328,11 @@ fn describe(status: &mut TenantStatus, desired: &Desired, pass: Pass<'_>) {
                 sub_state: or(unit.sub_state, "dead"),
                 invocation_id: unit.invocation_id,
                 healthy: pass.health.get(&service.name).map(|health| health.ok),
+                sandbox_exceptions: service
+                    .exceptions
+                    .iter()
+                    .map(|exception| exception.as_str().to_owned())
+                    .collect(),
             }
         })
         .collect();
@@ -370,7 +404,9 @@ fn conditions(pass: Pass<'_>) -> Vec<Condition> {
         let problems: Vec<&Problem> = pass.problems.iter().filter(|p| p.facet == facet).collect();
         let concerns = match facet {
             Facet::SharedDatabase => pass.record.tenant.spec.database.i360,
+            Facet::Secrets => !pass.observed.secrets.is_empty(),
             Facet::Network => pass.observed.isolated,
+            Facet::Disk => pass.record.disk.is_some(),
             _ => true,
         };
         if problems.is_empty() && !concerns {
@@ -394,6 +430,15 @@ fn conditions(pass: Pass<'_>) -> Vec<Condition> {
     }
     let (drifted, reason, message) = drifted(pass);
     add("Drifted", drifted, reason, message);
+    if let Some(verdict) = pass.certificate {
+        let message = verdict.message.clone();
+        add(
+            certificate::CONDITION,
+            verdict.status,
+            verdict.reason,
+            message,
+        );
+    }
     match pass.copying {
         Copying::Nowhere => {}
         Copying::Unknown => {
@@ -407,6 +452,11 @@ fn conditions(pass: Pass<'_>) -> Vec<Condition> {
         Copying::Failed(message) => {
             add(COPIED, ConditionStatus::False, "NotCopied", message.clone());
         }
+    }
+    if pass.desired.is_none() {
+        let before = pass.previous;
+        let before = before.and_then(|before| before.condition(certificate::CONDITION));
+        out.extend(before.cloned());
     }
     out
 }
@@ -479,11 +529,16 @@ fn fine(facet: Facet, pass: Pass<'_>) -> (&'static str, String) {
             }
             _ => ("Live", "the site is live".into()),
         },
+        Facet::Secrets => ("Readable", "all secrets can be read".into()),
         Facet::SharedDatabase => ("Available", "the i360 database can be read".into()),
         Facet::Network => (
             "Isolated",
             "nobody but the tenant, root and nginx connects to its ports".into(),
         ),
+        Facet::Disk => match &pass.record.disk {
+            Some(disk) => crate::disk::fine(disk),
+            None => ("Within", "the tenant has no limit".into()),
+        },
     }
 }
 

@@ -27,6 +27,7 @@ fn copying(
         observed: &Observed::default(),
         health: &BTreeMap::new(),
         problems,
+        certificate: None,
         previous,
         now,
     })
@@ -131,6 +132,7 @@ fn isolation_is_told_where_it_is_enforced() {
             },
             health: &BTreeMap::new(),
             problems,
+            certificate: None,
             previous: None,
             now: "now",
         })
@@ -148,4 +150,38 @@ fn isolation_is_told_where_it_is_enforced() {
     let unenforced = (ConditionStatus::False, "NftMissing".into());
     assert_eq!(told(&missing), unenforced);
     assert!(!missing.is_ready());
+}
+
+/// Law 8: how near the limit a tenant is, is told; how much it has is not.
+#[test]
+fn a_limit_on_disk_is_told_once_it_was_looked_at() {
+    use crate::disk::{DiskRecord, Enforcement, Level};
+    let mut record = record();
+    let mut told = |level: Option<Level>| {
+        record.disk = level.map(|level| DiskRecord {
+            limit: "10Gi".parse().unwrap(),
+            enforcement: Enforcement::Watched,
+            level,
+        });
+        let status = TenantStatus::of(Pass {
+            copying: &Copying::Nowhere,
+            certificate: None,
+            record: &record,
+            desired: None,
+            plan: &Plan::default(),
+            observed: &Observed::default(),
+            health: &BTreeMap::new(),
+            problems: &[],
+            previous: None,
+            now: "now",
+        });
+        let condition = status.condition("DiskWithinLimit").cloned();
+        (condition.map(|c| (c.status, c.reason)), status.disk)
+    };
+    assert_eq!(told(None), (None, None));
+    let (within, disk) = told(Some(Level::Within));
+    assert_eq!(within, Some((ConditionStatus::True, "Within".into())));
+    assert_eq!(disk.unwrap().limit.as_str(), "10Gi");
+    let (near, _) = told(Some(Level::NearlyFull));
+    assert_eq!(near, Some((ConditionStatus::True, "DiskNearlyFull".into())));
 }

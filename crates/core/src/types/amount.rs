@@ -1,4 +1,4 @@
-//! Amounts of memory and of processors.
+//! Amounts of memory, of disk space and of processors.
 
 use super::shown;
 
@@ -6,6 +6,12 @@ string_type! {
     /// An amount of memory in bytes with an optional suffix `Ki`, `Mi`, `Gi`,
     /// `Ti` (powers of 1024) or `k`, `M`, `G`, `T` (powers of 1000).
     Memory, check_memory,
+    {"type": "string", "pattern": "^[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?$"}
+}
+string_type! {
+    /// An amount of disk space in bytes with an optional suffix `Ki`, `Mi`, `Gi`,
+    /// `Ti` (powers of 1024) or `k`, `M`, `G`, `T` (powers of 1000).
+    DiskSpace, check_disk_space,
     {"type": "string", "pattern": "^[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?$"}
 }
 string_type! {
@@ -19,22 +25,34 @@ impl Memory {
     /// The amount in bytes; [`u64::MAX`] if it does not fit.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let digits = self.0.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let factor: u64 = match &self.0[digits.len()..] {
-            "Ki" => 1 << 10,
-            "Mi" => 1 << 20,
-            "Gi" => 1 << 30,
-            "Ti" => 1 << 40,
-            "k" => 1_000,
-            "M" => 1_000_000,
-            "G" => 1_000_000_000,
-            "T" => 1_000_000_000_000,
-            _ => 1,
-        };
-        digits
-            .parse::<u64>()
-            .map_or(u64::MAX, |n| n.saturating_mul(factor))
+        bytes(&self.0)
     }
+}
+
+impl DiskSpace {
+    /// The amount in bytes; [`u64::MAX`] if it does not fit.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        bytes(&self.0)
+    }
+}
+
+fn bytes(text: &str) -> u64 {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor: u64 = match &text[digits.len()..] {
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        "k" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "T" => 1_000_000_000_000,
+        _ => 1,
+    };
+    digits
+        .parse::<u64>()
+        .map_or(u64::MAX, |n| n.saturating_mul(factor))
 }
 
 impl Cpu {
@@ -59,6 +77,14 @@ impl Cpu {
 }
 
 pub(super) fn check_memory(text: &str) -> Result<(), String> {
+    check_bytes(text, "memory")
+}
+
+pub(super) fn check_disk_space(text: &str) -> Result<(), String> {
+    check_bytes(text, "disk space")
+}
+
+fn check_bytes(text: &str, of: &str) -> Result<(), String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let suffix = &text[digits.len()..];
     if !digits.is_empty()
@@ -70,7 +96,7 @@ pub(super) fn check_memory(text: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "`{}` is not an amount of memory: write a whole number of bytes or one with Ki, Mi, Gi, Ti, k, M, G or T (for example 512Mi)",
+        "`{}` is not an amount of {of}: write a whole number of bytes or one with Ki, Mi, Gi, Ti, k, M, G or T (for example 512Mi)",
         shown(text)
     ))
 }
@@ -105,6 +131,13 @@ mod tests {
         let memory = |t: &str| t.parse::<Memory>().map(|m| m.bytes()).ok();
         assert_eq!(memory("512Mi"), Some(536_870_912));
         assert_eq!(memory("1G"), Some(1_000_000_000));
+        let disk = |t: &str| t.parse::<DiskSpace>().map(|d| d.bytes());
+        assert_eq!(disk("10Gi"), Ok(10 << 30));
+        let refused = disk("10GB").unwrap_err().to_string();
+        assert!(
+            refused.starts_with("`10GB` is not an amount of disk space"),
+            "{refused}"
+        );
         assert_eq!(memory("0"), None);
         assert_eq!(memory("1.5Gi"), None);
         let cpu = |t: &str| t.parse::<Cpu>().map(|c| c.millicores()).ok();

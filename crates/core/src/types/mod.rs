@@ -95,15 +95,17 @@ mod line;
 mod listen;
 mod name;
 mod path;
+mod secret;
 mod source;
 
-pub use amount::{Cpu, Memory};
+pub use amount::{Cpu, DiskSpace, Memory};
 pub use contact::{EmailAddress, UserName};
 pub use label::{check_label_key, check_label_value};
 pub use line::{Argument, EnvName, EnvValue};
 pub use listen::ListenAddress;
 pub use name::{DomainName, GroupName, MAX_TENANT_NAME, ObjectName, TenantName, UnitName, Version};
 pub use path::{HostPath, HttpUrl, ReleasePath, UrlPath};
+pub use secret::{AgePath, CredentialName, SopsKey, SopsPath, is_sealed_file};
 pub use source::{
     BackupId, BucketName, CommitId, GitRef, GitUrl, RepositoryPath, Sha256, TableName,
 };
@@ -121,10 +123,15 @@ pub(crate) fn check_scalar(name: &str, text: &str) -> Option<Result<(), InvalidV
         "HostPath" => path::check_host_path(text),
         "ReleasePath" => path::check_release_path(text),
         "Argument" => line::check_argument(text),
+        "CredentialName" => secret::check_credential_name(text),
+        "AgePath" => secret::check_age_path(text),
+        "SopsPath" => secret::check_sops_path(text),
+        "SopsKey" => secret::check_sops_key(text),
         "UrlPath" => path::check_url_path(text),
         "HttpUrl" => path::check_http_url(text),
         "Sha256" => source::check_sha256(text),
         "Memory" => amount::check_memory(text),
+        "DiskSpace" => amount::check_disk_space(text),
         "Cpu" => amount::check_cpu(text),
         "UnitName" => name::check_unit_name(text),
         "GroupName" => name::check_group_name(text),

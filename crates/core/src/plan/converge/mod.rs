@@ -1,12 +1,14 @@
 //! The plan that makes the host equal to a desired state.
 //!
 //! [`Planner`] goes through what a tenant is made of: what all else needs
-//! (`base`), the site (`proxy`), environment and units (`services`). `compare`
+//! (`base`), the site (`proxy`), environment, `credentials` and units
+//! (`services`). `compare`
 //! tells a managed file or folder from what was seen in its place.
 
 mod base;
 mod compare;
-mod proxy;
+pub(crate) mod credentials;
+pub(super) mod proxy;
 mod services;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use super::{Action, Aspect, BlockReason, Blocked, Cause, Hold, Plan, Step};
 use crate::api::DriftPolicy;
 use crate::api::Host;
 use crate::desired::{Desired, DesiredService};
+use crate::disk;
 use crate::drift;
 use crate::layout::{Layout, unit_name};
 use crate::mark::Owner;
@@ -33,6 +36,8 @@ pub fn converge(
 ) -> Plan {
     // What an operation does was asked for; it is carried to its end.
     let under_way = record.operation.is_some();
+    // Its services are stopped and started as it goes on.
+    let disk = record.disk.as_ref().filter(|_| !under_way);
     let asked = under_way || record.applied.as_deref() != Some(desired.digest().as_str());
     let layout = Layout::new(&host.spec);
     let policy = record
@@ -48,6 +53,7 @@ pub fn converge(
         owner: Owner::Tenant(desired.tenant.to_string()),
         cause: if asked { Cause::Change } else { Cause::Drift },
         policy,
+        full: disk.and_then(disk::stopped),
         plan: Plan::default(),
     };
     if !asked {
@@ -66,11 +72,16 @@ pub fn converge(
     if planner.services_are_ours() {
         planner.services(&stale_units);
     }
+    let full = planner.full.is_some();
     let mut plan = planner.plan;
+    if full && policy == DriftPolicy::Detect {
+        // Drift is left as it is; what keeps the disk from filling is not.
+        plan.steps.retain(|step| step.cause == Cause::Change);
+    }
     let for_the_host = plan.steps.iter().any(|step| !step.action.is_record());
     plan.hold = if record.tenant.spec.suspend && !under_way {
         Some(Hold::Suspended)
-    } else if !asked && policy == DriftPolicy::Detect && for_the_host {
+    } else if !asked && !full && policy == DriftPolicy::Detect && for_the_host {
         Some(Hold::Detect)
     } else {
         None
@@ -86,6 +97,8 @@ struct Planner<'a> {
     owner: Owner,
     cause: Cause,
     policy: DriftPolicy,
+    /// Why the services must not run, if the tenant fills the disk.
+    full: Option<String>,
     plan: Plan,
 }
 

@@ -35,6 +35,7 @@ impl Planner<'_> {
         if let Difference::Conflict(message) = self.differs(&self.desired.env) {
             self.block(Aspect::Services, BlockReason::Conflict, message);
         }
+        self.credentials_are_ours();
         for service in &self.desired.services {
             if let Difference::Conflict(message) = self.differs(&service.file) {
                 self.block(Aspect::Services, BlockReason::Conflict, message);
@@ -69,6 +70,7 @@ impl Planner<'_> {
                 reason,
             );
         }
+        self.credentials();
         for service in &desired.services {
             reload |= self.set_overrides_aside(service);
             if let Difference::Differs(reason) = self.differs(&service.file) {
@@ -100,7 +102,28 @@ impl Planner<'_> {
                 "the units do not start at boot",
             );
         }
-        self.run();
+        match self.full.clone() {
+            Some(message) => self.stop_for_the_disk(message),
+            None => self.run(),
+        }
+        self.old_credentials();
+    }
+
+    /// Stops what runs, last service first. That is asked for, by the limit:
+    /// so the start that follows it one day is no drift either.
+    fn stop_for_the_disk(&mut self, message: String) {
+        for service in self.desired.services.iter().rev() {
+            let state = self.unit(&service.unit);
+            if state.is_some_and(|state| state.is_active() || state.is_starting()) {
+                self.plan.steps.push(Step {
+                    aspect: Aspect::Services,
+                    action: Action::Stop(service.unit.clone()),
+                    reason: "the tenant has reached its limit on disk".to_owned(),
+                    cause: Cause::Change,
+                });
+            }
+        }
+        self.block(Aspect::Services, BlockReason::DiskLimitReached, message);
     }
 
     /// Takes away what makes the unit another than the one that was written.
@@ -267,7 +290,7 @@ impl Planner<'_> {
     fn why_restart(&self, service: &DesiredService, state: &UnitState) -> Option<String> {
         match self.record.services.get(&service.name) {
             Some(started) if started.revision != service.revision => {
-                Some("it runs with an older unit or environment".into())
+                Some("it runs with an older unit, environment or credential".into())
             }
             // Planned above to be recorded as stale.
             Some(_) if self.files_differ(service) && self.restarted_since(service) => {
@@ -288,6 +311,7 @@ impl Planner<'_> {
         !self.overrides(service).is_empty()
             || matches!(self.differs(&service.file), Difference::Differs(_))
             || matches!(self.differs(&self.desired.env), Difference::Differs(_))
+            || self.credentials_differ()
     }
 
     fn adopt(&mut self, service: &DesiredService, state: &UnitState) {
