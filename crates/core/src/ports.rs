@@ -240,6 +240,7 @@ mod tests {
                 port_offset,
                 env: BTreeMap::new(),
                 health_check: None,
+                sandbox: crate::api::Sandbox::default(),
             })
             .collect()
     }

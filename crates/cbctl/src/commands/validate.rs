@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use cb_core::manifest::{self, Diagnostic, Severity, cross};
+use cb_core::manifest::{self, Diagnostic, Severity, cross, exceptions};
 use serde_json::json;
 
 use super::plural;
@@ -96,6 +96,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
 /// Everything about the files, in the order of the files and of their text.
 fn diagnostics(files: &[manifest::File]) -> Vec<Diagnostic> {
     let mut between = cross::check(files);
+    between.extend(exceptions::list(files));
     let mut out = Vec::new();
     for file in files {
         let mut of_file = file.errors.clone();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ApiVersion, Kind, Object, ObjectMeta};
+use super::{ApiVersion, Kind, Object, ObjectMeta, Sandbox};
 use crate::types::{
     Argument, CommitId, EnvName, EnvValue, GitUrl, HostPath, Memory, ObjectName, ReleasePath,
     Sha256, TableName, UrlPath, Version,
@@ -281,6 +281,9 @@ pub struct Service {
     /// healthy while systemd says it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
+    /// What the service needs that the sandbox of services does not let it have.
+    #[serde(default, skip_serializing_if = "Sandbox::is_default")]
+    pub sandbox: Sandbox,
 }
 
 /// An HTTP request to the service's own port that succeeds with status 200.

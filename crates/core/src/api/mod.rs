@@ -10,6 +10,8 @@ mod alerts;
 mod application;
 mod host;
 mod meta;
+mod sandbox;
+mod secret;
 mod source;
 mod tenant;
 
@@ -17,6 +19,8 @@ pub use alerts::*;
 pub use application::*;
 pub use host::*;
 pub use meta::*;
+pub use sandbox::*;
+pub use secret::*;
 pub use source::*;
 pub use tenant::*;
 

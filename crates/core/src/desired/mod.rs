@@ -5,7 +5,10 @@
 //! ([`Inputs`]) into [`Desired`]. Nothing here compares with what is there;
 //! that is [`crate::plan`].
 
+mod credentials;
+mod dotenv;
 mod env;
+mod sandbox;
 mod site;
 mod unit;
 
@@ -13,14 +16,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::api::{Application, Build, HealthCheck, Host, Tenant, VersionSource};
+use crate::api::{Application, Build, HealthCheck, Host, SandboxException, Tenant, VersionSource};
+use crate::certificate::{self, Certificates, Facts, Pair};
 use crate::digest;
 use crate::layout::{Layout, unit_name, user_name};
 use crate::mark::Owner;
-use crate::observed::Secret;
 use crate::record::Ports;
+use crate::secret::{Opened, SecretSource};
 use crate::types::{ObjectName, TenantName, Version};
 
+pub use credentials::Credential;
+use credentials::Delivered;
 pub use env::{OPERATOR_VARIABLES, port_variable};
 
 /// Everything that a desired state is made of.
@@ -34,8 +40,10 @@ pub struct Inputs<'a> {
     pub host: &'a Host,
     /// The tenant's ports; one for each service.
     pub ports: &'a Ports,
-    /// The values of the tenant's secrets, by file.
-    pub secrets: &'a BTreeMap<PathBuf, Result<Secret, String>>,
+    /// What was read of the tenant's secrets, by source.
+    pub secrets: &'a BTreeMap<SecretSource, Result<Opened, String>>,
+    /// What was seen of the tenant's certificates.
+    pub certificates: &'a Certificates,
 }
 
 /// What should be on the host for one tenant.
@@ -53,12 +61,34 @@ pub struct Desired {
     pub release: Release,
     /// The `.env` file.
     pub env: ManagedFile,
+    /// The files that the services load credentials from.
+    pub credentials: Vec<Credential>,
+    /// The folder of these files; nothing else belongs there.
+    pub credentials_folder: PathBuf,
+    /// The digest of the environment and the credentials. It may be kept: the
+    /// secrets in it are their fingerprints.
+    pub inputs_revision: String,
     /// The services, in the order they are started.
     pub services: Vec<DesiredService>,
     /// The nginx site, if the tenant has domains.
     pub site: Option<ManagedFile>,
+    /// What there is for HTTPS, if the tenant has domains and `spec.tls`.
+    pub tls: Option<DesiredTls>,
     /// Where nginx serves the tenant.
     pub urls: Vec<String>,
+}
+
+/// What the site needs for HTTPS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredTls {
+    /// The certificate that is served, with its key, in a file for nginx, and
+    /// what it says; absent while there is none.
+    pub certificate: Option<(ManagedFile, Facts)>,
+    /// Why it is not the one that the manifest names.
+    pub trouble: Option<String>,
+    /// Whether the site has to be left as it is: the manifest names a
+    /// certificate, and there is none that can be used.
+    pub blocked: bool,
 }
 
 /// A file that the operator writes. It belongs to root.
@@ -141,6 +171,8 @@ pub struct DesiredService {
     pub port: u16,
     /// How to ask whether it works.
     pub health_check: Option<HealthCheck>,
+    /// What it may do that services may not.
+    pub exceptions: Vec<SandboxException>,
     /// The digest of all that it is started with: a service that was started
     /// with another revision must be restarted.
     pub revision: String,
@@ -167,16 +199,31 @@ pub enum DesireError {
         /// The service.
         service: ObjectName,
     },
-    /// A secret cannot be read.
-    #[error("spec.secretRefs: the value of {variable} cannot be read from {file}: {reason}")]
+    /// A secret cannot be delivered.
+    #[error("{field}: {name} cannot be read from {source_file}: {reason}")]
     Secret {
-        /// The variable.
-        variable: String,
-        /// The file.
-        file: PathBuf,
+        /// The field of the manifest.
+        field: String,
+        /// The secret's name.
+        name: String,
+        /// The file, as the manifest has it.
+        source_file: String,
         /// Why.
         reason: String,
     },
+    /// A file of environment variables cannot be delivered.
+    #[error("{field}: the variables in {source_file} cannot be read: {reason}")]
+    Variables {
+        /// The field of the manifest.
+        field: String,
+        /// The file, as the manifest has it.
+        source_file: String,
+        /// Why.
+        reason: String,
+    },
+    /// A certificate is to be issued and the Host does not say by whom.
+    #[error("spec.tls.acme: this Host has no certificates.acme that would issue a certificate")]
+    NoAuthority,
     /// A service's offset does not fit in the Host's slots.
     #[error(
         "application `{application}`: service `{service}` has portOffset {offset}, but a slot of this host has {stride} ports (ports.stride)"
@@ -224,6 +271,10 @@ pub fn check(tenant: &Tenant, application: &Application, host: &Host) -> Result<
             service: service.clone(),
         });
     }
+    let acme = tenant.spec.tls.as_ref().is_some_and(|tls| tls.acme);
+    if acme && host.spec.certificates.acme.is_none() {
+        return Err(DesireError::NoAuthority);
+    }
     let stride = host.spec.ports.stride;
     match application
         .spec
@@ -270,12 +321,14 @@ impl Desired {
             path: layout.release(&application.metadata.name, version),
         };
         let user = user_name(name);
+        let delivered = Delivered::of(inputs)?;
+        let plain_env = env::text(inputs, &release);
+        let inputs_revision = delivered.revision(&plain_env);
         let env = ManagedFile {
             path: layout.env_file(name),
-            content: env::text(inputs, &release)?,
+            content: env::with_secrets(plain_env, &delivered.variables),
             mode: 0o600,
         };
-        let env_digest = env.digest();
         let services = application
             .spec
             .services
@@ -285,10 +338,11 @@ impl Desired {
                 let unit = unit_name(name, service.name.as_str());
                 let file = ManagedFile {
                     path: layout.unit_file(&unit),
-                    content: unit::text(inputs, service, port, &release),
+                    content: unit::text(inputs, service, port, &release, &delivered.credentials),
                     mode: 0o644,
                 };
-                let revision = digest::of_parts([file.content.as_bytes(), env_digest.as_bytes()]);
+                let revision =
+                    digest::of_parts([file.content.as_bytes(), inputs_revision.as_bytes()]);
                 let (name, health_check) = (service.name.clone(), service.health_check.clone());
                 Some(DesiredService {
                     name,
@@ -296,10 +350,23 @@ impl Desired {
                     file,
                     port,
                     health_check,
+                    exceptions: service.sandbox.allow.clone(),
                     revision,
                 })
             })
             .collect();
+        let tls = tls(inputs, &layout);
+        let served = tls.as_ref().and_then(|tls| tls.certificate.as_ref());
+        let certificate = served.map(|(file, facts)| site::Certificate {
+            file: &file.path,
+            facts,
+        });
+        let urls = site::urls(tenant, certificate.map(|certificate| certificate.facts));
+        let site = site::text(inputs, certificate).map(|content| ManagedFile {
+            path: layout.site_file(name),
+            content,
+            mode: 0o644,
+        });
         Ok(Self {
             tenant: name.clone(),
             sysusers: ManagedFile {
@@ -308,16 +375,16 @@ impl Desired {
                 mode: 0o644,
             },
             user,
-            folders: folders(name, &layout),
+            folders: folders(name, &layout, !delivered.credentials.is_empty()),
             release,
             env,
+            credentials: delivered.credentials,
+            credentials_folder: layout.credentials(name),
+            inputs_revision,
             services,
-            site: site::text(inputs).map(|content| ManagedFile {
-                path: layout.site_file(name),
-                content,
-                mode: 0o644,
-            }),
-            urls: site::urls(tenant),
+            site,
+            tls,
+            urls,
         })
     }
 
@@ -325,8 +392,7 @@ impl Desired {
     /// change.
     #[must_use]
     pub fn digest(&self) -> String {
-        let files = [&self.sysusers, &self.env].into_iter();
-        let files = files
+        let files = std::iter::once(&self.sysusers)
             .chain(self.services.iter().map(|s| &s.file))
             .chain(&self.site);
         let mut parts: Vec<Vec<u8>> = Vec::new();
@@ -334,8 +400,33 @@ impl Desired {
             parts.push(file.path.to_string_lossy().into_owned().into_bytes());
             parts.push(file.content.clone().into_bytes());
         }
+        // Of what may hold secrets, no digest is kept (law 11).
+        parts.push(self.inputs_revision.clone().into_bytes());
         digest::of_parts(parts.iter().map(Vec::as_slice))
     }
+}
+
+fn tls(inputs: Inputs<'_>, layout: &Layout<'_>) -> Option<DesiredTls> {
+    let tenant = inputs.tenant;
+    let wanted = tenant.spec.tls.as_ref()?;
+    if tenant.spec.domains.is_empty() {
+        return None;
+    }
+    let name = &tenant.metadata.name;
+    let choice = certificate::choose(tenant, inputs.certificates);
+    let file = |pair: &Pair| {
+        let content = Owner::Tenant(name.to_string()).header() + pair.pem.reveal();
+        ManagedFile {
+            path: layout.certificate(name, &digest::of_content(content.as_bytes())),
+            content,
+            mode: 0o600,
+        }
+    };
+    Some(DesiredTls {
+        certificate: choice.pair.map(|pair| (file(pair), pair.facts.clone())),
+        trouble: choice.trouble,
+        blocked: choice.pair.is_none() && !wanted.acme,
+    })
 }
 
 fn sysusers_text(name: &TenantName, user: &str, layout: &Layout<'_>) -> String {
@@ -349,7 +440,7 @@ fn sysusers_text(name: &TenantName, user: &str, layout: &Layout<'_>) -> String {
 
 /// The tenant's folders. Its data folder is root's, so that the tenant cannot
 /// replace the folders in it by links.
-fn folders(name: &TenantName, layout: &Layout<'_>) -> Vec<Folder> {
+fn folders(name: &TenantName, layout: &Layout<'_>, credentials: bool) -> Vec<Folder> {
     use FolderOwner::{Root, Tenant};
     [
         (layout.env_dir(name), 0o700, Root),
@@ -358,6 +449,7 @@ fn folders(name: &TenantName, layout: &Layout<'_>) -> Vec<Folder> {
         (layout.uploads(name), 0o700, Tenant),
     ]
     .into_iter()
+    .chain(credentials.then(|| (layout.credentials(name), 0o700, Root)))
     .map(|(path, mode, owner)| Folder { path, mode, owner })
     .collect()
 }

@@ -5,16 +5,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 
 use super::env::operator_variables;
-use super::{Inputs, Release};
+use super::{Credential, Inputs, Release, credentials, sandbox};
 use crate::api::{Application, Service};
 use crate::layout::{Layout, user_name};
 use crate::mark::Owner;
-use crate::observed::i360_of;
 
-pub(super) fn text(inputs: Inputs<'_>, service: &Service, port: u16, release: &Release) -> String {
+pub(super) fn text(
+    inputs: Inputs<'_>,
+    service: &Service,
+    port: u16,
+    release: &Release,
+    secrets: &[Credential],
+) -> String {
     let Inputs {
         tenant,
         application,
@@ -75,12 +79,11 @@ pub(super) fn text(inputs: Inputs<'_>, service: &Service, port: u16, release: &R
         "\nRestart=always\n\
          RestartSec=2\n\
          TimeoutStopSec=30\n\
-         UMask=0077\n\
          SyslogIdentifier={name}-{}\n",
         service.name,
     );
-    sandbox(w, inputs, &layout);
-    limits(w, inputs);
+    w.push_str(&credentials::settings(secrets));
+    sandbox::write(w, inputs, service, release);
     let _ = write!(
         w,
         "\n[Install]\nWantedBy=multi-user.target\n\n\
@@ -139,58 +142,6 @@ fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
     }
     out.push_str(rest);
     out
-}
-
-fn sandbox(w: &mut String, inputs: Inputs<'_>, layout: &Layout<'_>) {
-    let Inputs { tenant, host, .. } = inputs;
-    let name = &tenant.metadata.name;
-    let _ = write!(
-        w,
-        "NoNewPrivileges=yes\n\
-         PrivateTmp=yes\n\
-         PrivateDevices=yes\n\
-         ProtectSystem=strict\n\
-         ProtectHome=yes\n\
-         ProtectKernelTunables=yes\n\
-         ProtectKernelModules=yes\n\
-         ProtectControlGroups=yes\n\
-         RestrictSUIDSGID=yes\n\
-         LockPersonality=yes\n\
-         ReadWritePaths={} {}\n",
-        layout.database(name).display(),
-        layout.uploads(name).display(),
-    );
-    let Some(shared) = &host.spec.shared_services.i360 else {
-        return;
-    };
-    // The minus lets a service start while the file is missing: a tenant must
-    // not be down because the shared database is.
-    match i360_of(tenant, host) {
-        Some(path) => {
-            let _ = writeln!(w, "BindReadOnlyPaths=-{}", Path::new(path).display());
-        }
-        None => {
-            let _ = writeln!(w, "InaccessiblePaths=-{}", shared.path);
-        }
-    }
-}
-
-fn limits(w: &mut String, inputs: Inputs<'_>) {
-    let resources = inputs
-        .tenant
-        .spec
-        .resources
-        .or(&inputs.host.spec.defaults.resources);
-    if let Some(memory) = &resources.memory {
-        let _ = writeln!(w, "MemoryMax={}", memory.bytes());
-    }
-    if let Some(cpu) = &resources.cpu {
-        let millicores = cpu.millicores();
-        let _ = writeln!(w, "CPUQuota={}%", millicores.div_ceil(10));
-    }
-    if let Some(tasks) = resources.tasks {
-        let _ = writeln!(w, "TasksMax={tasks}");
-    }
 }
 
 /// One word of a unit setting: quoted, `%` doubled so that it is no specifier

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{AnyObject, Finding};
-use crate::api::{Application, DatabaseHooks, Host, Object, PortRange, Tenant};
+use crate::api::{
+    Application, DatabaseHooks, Host, Object, PortRange, SecretDelivery, Tenant, Tls,
+};
 use crate::desired::OPERATOR_VARIABLES;
-use crate::types::{check_label_key, check_label_value};
+use crate::types::{EnvName, check_label_key, check_label_value};
 use crate::yaml::Path;
 
 /// Variables that systemd sets for a service and that mean nothing, or
@@ -63,6 +65,12 @@ pub fn tenant(of: &Tenant) -> Vec<Finding> {
     unique(of.spec.domains.iter().map(|d| d.as_str()), &mut out, |n| {
         domains.index(n)
     });
+    out.extend(
+        of.spec
+            .tls
+            .as_ref()
+            .and_then(|of| tls(of, &spec.key("tls"))),
+    );
     let ports = spec.key("ports");
     let mut seen = BTreeMap::new();
     for (service, port) in &of.spec.ports {
@@ -79,21 +87,64 @@ pub fn tenant(of: &Tenant) -> Vec<Finding> {
     }
     let refs = spec.key("secretRefs");
     let name_of = |n: usize| refs.index(n).key("name");
-    let names = || {
-        of.spec
-            .secret_refs
-            .iter()
-            .map(|secret| secret.name.as_str())
-    };
-    unique(names(), &mut out, name_of);
-    for (n, name) in names().enumerate() {
+    let secrets = &of.spec.secret_refs;
+    let names = secrets.iter().map(|secret| secret.name.as_str());
+    unique(names, &mut out, name_of);
+    for (n, secret) in secrets.iter().enumerate() {
+        let sources = [
+            secret.file.is_some(),
+            secret.credential.is_some(),
+            secret.age.is_some(),
+            secret.sops.is_some(),
+        ];
+        let all = "`file`, `credential`, `age` or `sops`";
+        out.extend(one_source(&sources, "a secret", all, refs.index(n)));
+        if secret.delivery != SecretDelivery::Environment {
+            continue;
+        }
+        let name = secret.name.as_str();
+        if let Err(error) = name.parse::<EnvName>() {
+            out.push(Finding::new(name_of(n), error.to_string()));
+        }
         reserved(name, name_of(n), false, &mut out);
         if of.spec.env.keys().any(|other| other.as_str() == name) {
             let message = format!("`{name}` is set in `spec.env` too");
             out.push(Finding::new(name_of(n), message).hint("remove one of the two"));
         }
     }
+    for (n, from) in of.spec.env_from.iter().enumerate() {
+        let sources = [from.age.is_some(), from.sops.is_some()];
+        let at = spec.key("envFrom").index(n);
+        out.extend(one_source(
+            &sources,
+            "a file of variables",
+            "`age` or `sops`",
+            at,
+        ));
+    }
     out
+}
+
+fn tls(of: &Tls, at: &Path) -> Option<Finding> {
+    let hint = "write `certificateFile` and `keyFile`, or `acme: true`";
+    let message = match (of.acme, &of.certificate_file, &of.key_file) {
+        (false, Some(_), Some(_)) | (true, None, None) => return None,
+        (true, ..) => "a certificate is either issued (`acme`) or in a file, not both",
+        (false, None, None) => "it is not said where the certificate comes from",
+        (false, None, Some(_)) => "the key has no certificate",
+        (false, Some(_), None) => "the certificate has no key",
+    };
+    Some(Finding::new(at.clone(), message).hint(hint))
+}
+
+/// Finds that not just one source is given.
+fn one_source(given: &[bool], what: &str, all: &str, at: Path) -> Option<Finding> {
+    let message = match given.iter().filter(|given| **given).count() {
+        0 => format!("{what} needs a source: {all}"),
+        1 => return None,
+        _ => format!("{what} has one source: {all}, not several"),
+    };
+    Some(Finding::new(at, message))
 }
 
 /// Checks an Application by itself.
@@ -134,6 +185,9 @@ pub fn application(of: &Application) -> Vec<Finding> {
         for name in service.env.keys() {
             reserved(name.as_str(), env.key(name.as_str()), true, &mut out);
         }
+        let allow = services.index(n).key("sandbox").key("allow");
+        let allowed = service.sandbox.allow.iter().map(|of| of.as_str());
+        unique(allowed, &mut out, |n| allow.index(n));
     }
     let routes = spec.key("routes");
     unique(
@@ -209,6 +263,14 @@ pub fn host(of: &Host) -> Vec<Finding> {
         let message = "copies go to one place: a `folder` or `s3`";
         let at = Path::from(["spec", "backups", "offsite"]);
         out.push(Finding::new(at, message));
+    }
+    if let Some(acme) = &of.spec.certificates.acme
+        && !acme.terms_of_service_agreed
+    {
+        let at = Path::from(["spec", "certificates", "acme", "termsOfServiceAgreed"]);
+        let message = "an authority issues nothing to who does not agree to its terms of service";
+        let hint = "read them, and write `true`; or remove `acme`";
+        out.push(Finding::new(at, message).hint(hint));
     }
     out.extend(super::sinks::check(&of.spec.alerts));
     out.extend(super::source::check(&of.spec.source));

@@ -13,6 +13,7 @@
 pub mod check;
 pub mod cross;
 mod diagnostic;
+pub mod exceptions;
 mod sinks;
 mod source;
 mod suggest;

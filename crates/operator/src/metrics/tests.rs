@@ -8,6 +8,7 @@ use cb_core::api::{Condition, ConditionStatus, Host, ServiceStatus, Tenant, Tena
 use cb_core::drift::DriftStatus;
 use cb_core::operation::Phase as OperationPhase;
 use cb_core::record::Phase;
+use cb_core::rollout::Rollout;
 use cb_host::{Tally, Tests};
 use serde_json::Value;
 
@@ -70,6 +71,7 @@ fn status(conditions: &[(&str, ConditionStatus)], states: &[&str]) -> TenantStat
         sub_state: "any".into(),
         invocation_id: None,
         healthy: None,
+        sandbox_exceptions: Vec::new(),
     };
     TenantStatus {
         conditions: conditions.iter().map(condition).collect(),
@@ -86,6 +88,21 @@ fn drift() -> DriftStatus {
         since: String::new(),
         by: None,
     }
+}
+
+fn rollout() -> Rollout {
+    let spec = cb_core::rollout::Spec {
+        selector: None,
+        tenants: Vec::new(),
+        target_version: "v2".parse().unwrap(),
+        wave: Default::default(),
+        pause_seconds: 0,
+        max_failures: 0,
+        backup_db: true,
+        run_migrations: true,
+    };
+    let tenants = ["a", "b"].map(|name| name.parse().unwrap());
+    Rollout::new("1".into(), spec, tenants.into(), jiff::Timestamp::UNIX_EPOCH)
 }
 
 fn host() -> Host {
@@ -135,6 +152,14 @@ fn operator() -> Arc<Metrics> {
         collect::copies(sheet, &copied.into())?;
         let unit = ["b", "b-api.service"].map(str::to_owned);
         collect::restarts(sheet, [(unit, 3)])?;
+        let pager = crate::alerts::SinkCounts {
+            name: "pager".into(),
+            delivered: 7,
+            failed: 2,
+            spooled: 1,
+        };
+        collect::sinks(sheet, &[pager])?;
+        collect::rollouts(sheet, &[rollout()])?;
         collect::queue(sheet, cb_runtime::controller::Stats::default())?;
         let counts = cb_host::Counts {
             nginx_reloads: Tally { ok: 2, failed: 1 },
@@ -178,6 +203,12 @@ fn tenants_are_counted_by_what_their_statuses_say() {
         r#"cb_nginx_tests_total{result="rejected"} 4.0"#,
         "cb_ports 4.0",
         r#"cb_drift{kind="UnitMode"} 2.0"#,
+        r#"cb_alerts_sent_total{sink="pager"} 7.0"#,
+        r#"cb_alerts_failed_total{sink="pager"} 2.0"#,
+        r#"cb_alerts_spooled{sink="pager"} 1.0"#,
+        r#"cb_rollouts{state="Running"} 1.0"#,
+        r#"cb_rollouts{state="Failed"} 0.0"#,
+        r#"cb_rollout_tenants{phase="Pending"} 2.0"#,
         r#"cb_operations_under_way{kind="Backup"} 0.0"#,
         r#"cb_operations_total{kind="Upgrade",state="Failed"} 0"#,
         r#"cb_operation_phase_duration_seconds_bucket{phase="Migrating",le="6.4"} 1"#,
