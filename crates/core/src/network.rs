@@ -7,6 +7,10 @@
 //! (`meta skuid`) does not match a packet of nobody; at tenants' ports such a
 //! packet falls through to the rejection.
 //!
+//! A tenant can listen where another one's service does not, for example on its
+//! port while it is restarted. What it answers there is dropped, so that nobody
+//! takes it for the other.
+//!
 //! What must not live here: how the table gets into the kernel (`cb_host`).
 
 use std::collections::BTreeSet;
@@ -106,6 +110,7 @@ const CHAINS: &str = "\
 	chain output {
 		type filter hook output priority filter; policy accept;
 		oif != \"lo\" accept
+		tcp flags & (syn | ack) == (syn | ack) tcp sport @ports meta skuid @users goto answer
 		tcp flags & (syn | ack) == syn tcp dport @ports goto tenants_port
 		tcp flags & (syn | ack) == syn meta skuid @users goto from_tenant
 		meta l4proto != tcp meta skuid @users goto from_tenant
@@ -118,6 +123,10 @@ const CHAINS: &str = "\
 		meta skuid . tcp dport @own accept
 		meta skuid @proxies accept
 		reject with tcp reset
+	}
+	chain answer {
+		meta skuid . tcp sport @own accept
+		drop
 	}
 	chain from_tenant {
 		meta l4proto { tcp, udp } th dport @shared accept
