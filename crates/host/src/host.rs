@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cb_core::backup::Backup;
+use cb_core::disk::DiskUse;
+use cb_core::drift::Drift;
 use cb_core::database::{Database, Job, JobError, Progress, Report};
 use cb_core::observed::{Health, Observed, Scope};
 use cb_core::plan::Action;
@@ -83,6 +85,20 @@ pub trait Host: Send + Sync {
     /// The folder of backups cannot be read; that there is none is no error.
     async fn backups(&self, database: &Database) -> Result<Vec<Backup>, HostError>;
 
+    /// Looks at what a tenant has on disk and, where the file system can, has it
+    /// hold the tenant to its limit. Where it cannot, this takes the longer the
+    /// more the tenant has; never twice at once for one tenant.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    async fn disk_use(&self, query: &DiskQuery) -> Result<DiskUse, HostError>;
+
+    /// How many bytes are free on the file system of the tenants' folders.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    async fn disk_free(&self) -> Result<u64, HostError>;
+
     /// Deletes a backup. Returns whether it was there. Cut off, what is left
     /// is no backup, and the next call removes it.
     ///
@@ -98,6 +114,15 @@ pub struct PortsInUse {
     pub bound: BTreeMap<u16, BTreeSet<u32>>,
     /// Ports that nginx's configuration refers to outside our own sites.
     pub nginx: BTreeSet<u16>,
+}
+
+/// Whose use of the disk is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskQuery {
+    /// The tenant.
+    pub tenant: TenantName,
+    /// What it may have, in bytes.
+    pub limit: Option<u64>,
 }
 
 /// What came of an action.
@@ -144,6 +169,15 @@ pub struct ActionError {
     pub message: String,
     /// Whether it is expected to pass by itself soon (D-Bus is reconnecting).
     pub transient: bool,
+}
+
+/// Something of the host itself that somebody changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostDrift {
+    /// The difference.
+    pub drift: Drift,
+    /// Whether it was put back; otherwise it is there still.
+    pub corrected: bool,
 }
 
 /// Something on the host changed.

@@ -8,8 +8,10 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 mod actors;
+pub mod certificates;
 mod counts;
 mod databases;
+mod disk;
 pub mod files;
 pub mod health;
 mod host;
@@ -18,14 +20,16 @@ pub mod nftables;
 pub mod nginx;
 pub mod releases;
 mod retry;
+mod secrets;
 pub mod sockets;
 pub mod source;
 pub mod sysctl;
 mod system;
 pub mod systemd;
 mod text;
+pub mod usage;
 pub mod users;
 
 pub use counts::{Counts, Tally, Tests};
-pub use host::{ActionError, Done, Host, HostError, HostEvent, PortsInUse, Probe};
+pub use host::{ActionError, DiskQuery, Done, Host, HostDrift, HostError, HostEvent, PortsInUse, Probe};
 pub use system::SystemHost;

@@ -29,12 +29,13 @@ use async_trait::async_trait;
 use cb_core::api;
 use cb_core::backup::Backup;
 use cb_core::database::{Database, Job, JobError, Progress, Report};
+use cb_core::disk::DiskUse;
 use cb_core::observed::{Health, Observed, Scope};
 use cb_core::plan::Action;
 use cb_core::types::{BackupId, TenantName};
 use tokio::sync::mpsc;
 
-use crate::host::{ActionError, Done, Host, HostError, HostEvent, PortsInUse, Probe};
+use crate::host::{ActionError, DiskQuery, Done, Host, HostError, HostEvent, PortsInUse, Probe};
 use databases::JobFaults;
 use fault::Faults;
 use world::{World, died};
@@ -276,6 +277,17 @@ impl Host for MemoryHost {
 
     async fn backups(&self, database: &Database) -> Result<Vec<Backup>, HostError> {
         self.with(|world| world.backups(&database.backups))
+    }
+
+    async fn disk_use(&self, query: &DiskQuery) -> Result<DiskUse, HostError> {
+        self.with(|world| match world.is_dead() {
+            true => Err(HostError(died().message)),
+            false => Ok(world.disk_use(&query.tenant)),
+        })
+    }
+
+    async fn disk_free(&self) -> Result<u64, HostError> {
+        Ok(self.with(|world| world.disk_free))
     }
 
     async fn delete_backup(&self, database: &Database, id: &BackupId) -> Result<bool, ActionError> {

@@ -5,7 +5,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cb_core::observed::{Health, Secret, User};
+use cb_core::disk::DiskUse;
+use cb_core::observed::{Health, User};
+use cb_core::secret::{Opened, SecretSource};
+use cb_core::types::TenantName;
 
 use super::MemoryHost;
 use super::disk::Node;
@@ -44,6 +47,16 @@ impl MemoryHost {
             world.disk.remove(path.as_ref());
             world.changed(path.as_ref());
         });
+    }
+
+    /// Has a tenant have this on disk.
+    pub fn set_disk_use(&self, tenant: &TenantName, found: DiskUse) {
+        self.with(|world| world.disk_uses.insert(tenant.clone(), found));
+    }
+
+    /// Leaves so many bytes free on the disk.
+    pub fn set_disk_free(&self, bytes: u64) {
+        self.with(|world| world.disk_free = bytes);
     }
 
     /// Sets the mode of what is at a path.
@@ -187,9 +200,9 @@ impl MemoryHost {
         self.with(|world| world.nginx.rejects = Arc::new(rejects));
     }
 
-    /// Sets what is read from a secret's file.
-    pub fn set_secret(&self, file: impl Into<PathBuf>, value: Result<Secret, String>) {
-        self.with(|world| world.secrets.insert(file.into(), value));
+    /// Sets what is read from a source of secrets.
+    pub fn set_secret(&self, source: SecretSource, read: Result<Opened, String>) {
+        self.with(|world| world.secrets.insert(source, read));
     }
 
     /// Sets what a unit's health check answers while it runs; without, it is

@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cb_core::api::HostSpec;
+use cb_core::disk::{DiskUse, Enforcement};
 use cb_core::layout::{Layout, user_name};
 use cb_core::mark::Owner;
-use cb_core::observed::{FOREIGN_UNIT_FOLDERS, Health, Observed, Scope, Secret, User};
+use cb_core::observed::{FOREIGN_UNIT_FOLDERS, Health, Observed, Scope, User};
+use cb_core::secret::{Opened, SecretSource};
 use cb_core::types::{ObjectName, TenantName, Version};
 
 use super::disk::{Disk, Node};
@@ -30,11 +32,14 @@ pub(super) struct World {
     pub(super) nginx: Nginx,
     /// Sockets that are not those of units: user ids by port.
     pub(super) sockets: BTreeMap<u16, BTreeSet<u32>>,
-    pub(super) secrets: BTreeMap<PathBuf, Result<Secret, String>>,
+    pub(super) secrets: BTreeMap<SecretSource, Result<Opened, String>>,
     pub(super) health: BTreeMap<String, Health>,
     pub(super) crashes: Crashes,
     /// The schema versions that the migrations of releases lead to.
     pub(super) schemas: BTreeMap<(ObjectName, Version), i64>,
+    /// What tenants have on disk, of those that have something.
+    pub(super) disk_uses: BTreeMap<TenantName, DiskUse>,
+    pub(super) disk_free: u64,
     /// How many effects the operator has left to live.
     pub(super) budget: Option<u64>,
     /// The effects there were, in words.
@@ -77,6 +82,8 @@ impl World {
             health: BTreeMap::new(),
             crashes: Arc::new(|_| false),
             schemas: BTreeMap::new(),
+            disk_uses: BTreeMap::new(),
+            disk_free: u64::MAX,
             budget: None,
             effects: Vec::new(),
             violations: Vec::new(),
@@ -219,16 +226,20 @@ impl World {
         let names: BTreeSet<&String> = scope.units.iter().chain(&owned_units).collect();
         let mut paths = scope.paths.clone();
         paths.extend(owned_units.iter().map(|unit| layout.unit_file(unit)));
+        let certificates = layout.certificates();
+        let kept = self.disk.files_in(&certificates, ".pem");
+        let kept = kept.filter(|(_, text)| Owner::of(text.as_bytes()) == owner);
+        paths.extend(kept.map(|(path, _)| path.to_owned()));
         let seen = |path: PathBuf| {
             let state = self.disk.get(&path)?.state();
             Some((path, state))
         };
-        let secret = |path: &PathBuf| {
+        let in_credentials = |path: &&PathBuf| path.parent() == Some(&scope.credentials);
+        paths.extend(self.disk.0.keys().filter(in_credentials).cloned());
+        let secret = |source: &SecretSource| {
             let missing = || Err("there is no such file".to_owned());
-            (
-                path.clone(),
-                self.secrets.get(path).cloned().unwrap_or_else(missing),
-            )
+            let read = self.secrets.get(source).cloned();
+            (source.clone(), read.unwrap_or_else(missing))
         };
         let unit = |name: &&String| Some(((*name).clone(), self.systemd.units.get(*name)?.state()));
         let enabled = names
@@ -248,12 +259,21 @@ impl World {
                 .i360
                 .as_ref()
                 .is_some_and(|path| self.disk.get(path).is_some()),
-            bound: self.bound(),
+            bound: self.bound().into(),
             reload_owed: self.disk.get(&self.marker(DAEMON_RELOAD)).is_some(),
             proxy_running: self.nginx.running,
             owned_units,
             ..Observed::default()
         }
+    }
+
+    pub(super) fn disk_use(&self, tenant: &TenantName) -> DiskUse {
+        let nothing = DiskUse {
+            bytes: 0,
+            enforcement: Enforcement::Watched,
+            counted: true,
+        };
+        self.disk_uses.get(tenant).copied().unwrap_or(nothing)
     }
 
     pub(super) fn bound(&self) -> BTreeMap<u16, BTreeSet<u32>> {

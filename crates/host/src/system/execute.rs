@@ -9,7 +9,8 @@ use cb_core::observed::{DROP_IN_FOLDERS, FOREIGN_UNIT_FOLDERS};
 use cb_core::plan::Action;
 use cb_core::types::TenantName;
 
-use super::SystemHost;
+use super::{SystemHost, credentials};
+use crate::disk;
 use crate::files::{self, FileCache, FileError, FileSpec, chain};
 use crate::nginx::{SiteChange, SiteError};
 use crate::releases::ReleaseError;
@@ -39,6 +40,10 @@ impl SystemHost {
                 installed?;
             }
             Action::WriteFile(file) => write_guarded(file, || Ok(())).await?,
+            Action::WriteCredential(credential) => {
+                self.write_credential(tenant, credential).await?;
+            }
+            Action::RemoveCredential(path) => self.remove_credential(tenant, path).await?,
             Action::WriteUnit(file) => write_guarded(file, self.units.will_change()).await?,
             Action::SetAside(path) => self.set_aside(tenant, path).await?,
             Action::RemoveUnit(path) => {
@@ -156,6 +161,7 @@ impl SystemHost {
         let layout = self.layout();
         let (data, env_dir) = (layout.data(tenant), layout.env_dir(tenant));
         let env = layout.env_file(tenant);
+        let secrets = layout.credentials(tenant);
         let backups = layout.backups().join(tenant.as_str());
         blocking(move || {
             let gone = |path: &Path| path.symlink_metadata().is_err();
@@ -173,7 +179,9 @@ impl SystemHost {
                 files::write(&backup.join(".env"), &content, FileSpec::own(0o600))?;
                 files::remove(&env)?;
             }
+            credentials::archive(&secrets, &backup.join("credentials"))?;
             files::move_dir(&data, &backup.join("data"))?;
+            disk::leave(&backup.join("data"))?;
             match std::fs::remove_dir(&env_dir) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     Err(FileError::io("remove the folder", &env_dir, error).into())

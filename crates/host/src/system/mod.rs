@@ -4,6 +4,7 @@
 //! [`execute`] does one action with them. What is shared by all tenants
 //! (daemon-reload, users, nginx) runs once for all who ask together.
 
+pub(crate) mod credentials;
 mod execute;
 mod network;
 mod observe;
@@ -14,13 +15,16 @@ mod source;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use cb_core::api::HostSpec;
 use cb_core::backup::Backup;
+use cb_core::drift::{Drift, DriftKind};
 use cb_core::database::{Database, Job, JobError, JobFailure, Progress, Report};
-use cb_core::layout::Layout;
+use cb_core::disk::DiskUse;
+use cb_core::layout::{Layout, user_name};
 use cb_core::observed::{Health, Observed, Scope};
 use cb_core::plan::Action;
 use cb_core::types::{BackupId, TenantName};
@@ -28,15 +32,21 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use crate::actors::Actors;
+use crate::certificates::CertificateLooks;
 use crate::databases::{self, Databases};
+use crate::disk::{self, Disks};
 use crate::files::{self, FileCache, FileSpec, chain};
 use crate::health::HealthChecks;
+use crate::secrets::Secrets;
 use crate::nginx::{Nginx, NginxPaths, ReferencedPorts};
 use crate::releases::{self, Releases, Workers};
 use crate::sockets::Sockets;
 use crate::systemd::{Systemd, UnitEvent};
 use crate::users::Users;
-use crate::{ActionError, Counts, Done, Host, HostError, HostEvent, PortsInUse, Probe, sysctl};
+use crate::{
+    ActionError, Counts, DiskQuery, Done, Host, HostDrift, HostError, HostEvent, PortsInUse, Probe,
+    sysctl,
+};
 use network::Network;
 use release_looks::ReleaseLooks;
 use reload::UnitReload;
@@ -49,6 +59,7 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 pub struct SystemHost {
     spec: HostSpec,
     files: Arc<FileCache>,
+    certificates: CertificateLooks,
     actors: Actors,
     systemd: Systemd,
     units: UnitReload,
@@ -60,7 +71,11 @@ pub struct SystemHost {
     release_looks: ReleaseLooks,
     health: HealthChecks,
     databases: Databases,
+    disks: Arc<Disks>,
+    secrets: Secrets,
     network: Network,
+    /// Whether the port range was reserved.
+    reserved: AtomicBool,
 }
 
 impl SystemHost {
@@ -99,9 +114,13 @@ impl SystemHost {
             )),
             health: HealthChecks::default(),
             databases: Databases::new(systemd.clone()),
+            disks: Arc::default(),
+            secrets: Secrets::start(spec, systemd.clone())?,
             spec: spec.clone(),
             files,
+            certificates: CertificateLooks::default(),
             actors: Actors::start(),
+            reserved: AtomicBool::new(false),
             release_looks: ReleaseLooks::default(),
             systemd,
         };
@@ -116,23 +135,35 @@ impl SystemHost {
         Ok(host)
     }
 
-    /// Reserves the port range from the kernel's choice, now and at boot.
-    /// Tenants work without it, so a failure is to be reported and no more.
+    /// Reserves the port range from the kernel's choice, now and at boot. What
+    /// somebody changed of that is put back if it is to be corrected. Tenants
+    /// work without it, so a failure is to be reported and no more.
     ///
     /// # Errors
     /// A condition of the host, in words.
-    pub async fn reserve_ports(&self) -> Result<(), HostError> {
+    pub async fn reserve_ports(&self, correct: bool) -> Result<Option<HostDrift>, HostError> {
         let range = &self.spec.ports;
         let first = range.base.0;
         let count = range.slots.saturating_mul(range.stride);
         let last = first.saturating_add(count.saturating_sub(1));
         let file = PathBuf::from(self.spec.paths.sysctl.as_str());
-        let work = tokio::task::spawn_blocking(move || sysctl::reserve(&file, first, last));
-        match work.await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(HostError(chain(&error))),
-            Err(error) => Err(HostError(error.to_string())),
-        }
+        let what = file.display().to_string();
+        let made = self.reserved.load(Ordering::Acquire);
+        let work = move || sysctl::reserve(&file, (first, last), made, correct);
+        let changed = match tokio::task::spawn_blocking(work).await {
+            Ok(changed) => changed.map_err(|error| HostError(chain(&error)))?,
+            Err(error) => return Err(HostError(error.to_string())),
+        };
+        self.reserved.store(true, Ordering::Release);
+        Ok(changed.map(|changed| HostDrift {
+            drift: Drift {
+                kind: DriftKind::PortsNotReserved,
+                what,
+                detail: changed.detail,
+                by: None,
+            },
+            corrected: changed.put_back,
+        }))
     }
 
     /// Sends what systemd tells about units until the receiver is dropped.
@@ -201,6 +232,10 @@ fn tidy(spec: &HostSpec) -> Result<(), files::FileError> {
         (layout.tenants(), 0o711),
         (layout.records(), 0o700),
         (layout.backups(), 0o700),
+        (layout.certificates(), 0o700),
+        (layout.acme(), 0o700),
+        // nginx's workers answer from it.
+        (layout.challenges(), 0o755),
         (state.join("pending"), 0o700),
         (state.join("staging"), 0o700),
         (PathBuf::from(spec.paths.env.as_str()), 0o755),
@@ -220,6 +255,9 @@ fn tidy(spec: &HostSpec) -> Result<(), files::FileError> {
     }
     for folder in [
         layout.records(),
+        layout.certificates(),
+        layout.acme(),
+        layout.challenges(),
         state.join("pending"),
         PathBuf::from(spec.paths.env.as_str()),
     ] {
@@ -292,6 +330,24 @@ impl Host for SystemHost {
             Ok(listed) => listed.map_err(|error| HostError(chain(&error))),
             Err(error) => Err(HostError(error.to_string())),
         }
+    }
+
+    async fn disk_use(&self, query: &DiskQuery) -> Result<DiskUse, HostError> {
+        let user = self.users.get(&user_name(&query.tenant));
+        let user = user.map_err(|error| HostError(chain(&error)))?;
+        let (folder, limit) = (self.layout().data(&query.tenant), query.limit);
+        let disks = Arc::clone(&self.disks);
+        let uid = user.map(|user| user.uid);
+        let look = move || disks.look(&folder, uid, limit);
+        match tokio::task::spawn_blocking(look).await {
+            Ok(found) => found.map_err(|error| HostError(chain(&error))),
+            Err(error) => Err(HostError(error.to_string())),
+        }
+    }
+
+    async fn disk_free(&self) -> Result<u64, HostError> {
+        let folder = self.layout().tenants();
+        disk::free(&folder).map_err(|error| HostError(chain(&error)))
     }
 
     async fn delete_backup(&self, database: &Database, id: &BackupId) -> Result<bool, ActionError> {
