@@ -27,6 +27,9 @@ pub struct Database {
     pub backups: PathBuf,
     /// The tenant's `.env`, kept with each backup.
     pub env_file: PathBuf,
+    /// The folder of the tenant's credentials, which the release's own programs
+    /// get as its services do.
+    pub credentials: PathBuf,
     /// How long one job may take.
     pub timeout: Duration,
     /// How much memory one job may use, in bytes.
@@ -63,6 +66,7 @@ impl Database {
                 .join(application.spec.database_file.as_str()),
             backups: layout.backups().join(tenant.as_str()),
             env_file: layout.env_file(tenant),
+            credentials: layout.credentials(tenant),
             timeout: Duration::from_secs(hooks.timeout_seconds.into()),
             memory: hooks.memory.bytes(),
             table: hooks.table().cloned(),

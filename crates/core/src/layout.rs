@@ -11,6 +11,8 @@ use crate::types::{ObjectName, TenantName, Version};
 pub struct Layout<'a> {
     paths: &'a Paths,
     sites: &'a str,
+    /// Whether the manifests are those of a commit.
+    follows: bool,
 }
 
 impl<'a> Layout<'a> {
@@ -20,11 +22,28 @@ impl<'a> Layout<'a> {
         Self {
             paths: &host.paths,
             sites: host.nginx.sites.as_str(),
+            follows: host.source.git.is_some(),
         }
     }
 
     fn state(&self, part: &str) -> PathBuf {
         Path::new(self.paths.state.as_str()).join(part)
+    }
+
+    /// The folder of manifests. If the Host follows a repository, it is a link
+    /// to those of the commit in effect.
+    #[must_use]
+    pub fn manifests(&self) -> PathBuf {
+        match self.follows {
+            true => self.state("source/current"),
+            false => PathBuf::from(self.paths.manifests.as_str()),
+        }
+    }
+
+    /// The key of fingerprints of secrets.
+    #[must_use]
+    pub fn fingerprint_key(&self) -> PathBuf {
+        self.state("fingerprint.key")
     }
 
     /// The folder of records.
@@ -67,6 +86,39 @@ impl<'a> Layout<'a> {
     #[must_use]
     pub fn backups(&self) -> PathBuf {
         self.state("backups")
+    }
+
+    /// The folder of the certificates that nginx serves, each with its key.
+    #[must_use]
+    pub fn certificates(&self) -> PathBuf {
+        self.state("certificates")
+    }
+
+    /// The file of a tenant's certificate with this content: another
+    /// certificate is another file.
+    #[must_use]
+    pub fn certificate(&self, tenant: &TenantName, digest: &str) -> PathBuf {
+        let digest = digest.get(..16).unwrap_or(digest);
+        self.certificates().join(format!("{tenant}.{digest}.pem"))
+    }
+
+    /// The folder of what concerns the issuing of certificates: the account,
+    /// and what is known of each tenant's orders.
+    #[must_use]
+    pub fn acme(&self) -> PathBuf {
+        self.state("acme")
+    }
+
+    /// The certificate that was issued for a tenant, with its key.
+    #[must_use]
+    pub fn issued(&self, tenant: &TenantName) -> PathBuf {
+        self.acme().join("issued").join(format!("{tenant}.pem"))
+    }
+
+    /// The folder that nginx answers the challenges of authorities from.
+    #[must_use]
+    pub fn challenges(&self) -> PathBuf {
+        self.state("challenges")
     }
 
     /// The rules of who may connect to what, for `nft -f`.
@@ -118,6 +170,12 @@ impl<'a> Layout<'a> {
     #[must_use]
     pub fn env_file(&self, tenant: &TenantName) -> PathBuf {
         self.env_dir(tenant).join(".env")
+    }
+
+    /// The folder of the files that the tenant's credentials are loaded from.
+    #[must_use]
+    pub fn credentials(&self, tenant: &TenantName) -> PathBuf {
+        self.env_dir(tenant).join("credentials")
     }
 
     /// The definition of the tenant's user, for systemd-sysusers.

@@ -20,6 +20,7 @@
     )
 )]
 
+pub mod acme;
 pub mod admission;
 pub mod alert;
 pub mod api;
@@ -30,6 +31,7 @@ pub mod desired;
 pub mod digest;
 pub mod disk;
 pub mod drift;
+pub mod elapsed;
 pub mod event;
 pub mod layout;
 pub mod manifest;

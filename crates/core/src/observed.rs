@@ -6,14 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Application, Host, Tenant};
+use crate::certificate::Certificates;
 use crate::drift::Actor;
 use crate::layout::{Layout, unit_name, user_name};
 use crate::mark::Owner;
 use crate::record::Record;
+use crate::secret::{Opened, SecretSource};
 use crate::types::TenantName;
 
 /// Where systemd also looks for units, besides the Host's own unit folder. A
@@ -43,10 +46,31 @@ pub struct Scope {
     pub units: BTreeSet<String>,
     /// The release folder that should be there.
     pub release: Option<PathBuf>,
-    /// Files whose content is a secret value.
-    pub secrets: BTreeSet<PathBuf>,
+    /// Where the tenant's secrets come from.
+    pub secrets: BTreeSet<SecretSource>,
+    /// The folder of the tenant's manifest, relative to that of all manifests.
+    pub manifest_folder: PathBuf,
+    /// The folder of the tenant's credentials: the state of all that is in it
+    /// is wanted.
+    pub credentials: PathBuf,
+    /// The tenant's certificate, if it is to have one.
+    pub certificate: Option<CertificateFiles>,
     /// The shared i360 database, if the tenant uses it.
     pub i360: Option<PathBuf>,
+}
+
+/// Where a certificate and its key are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificateFiles {
+    /// In two files that the manifest names.
+    Given {
+        /// The certificate with its chain.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+    },
+    /// In one file that is there once a certificate was issued.
+    Issued(PathBuf),
 }
 
 impl Scope {
@@ -71,6 +95,7 @@ impl Scope {
             layout.uploads(name),
             layout.env_dir(name),
             layout.env_file(name),
+            layout.credentials(name),
             layout.site_file(name),
         ]);
         for unit in &units {
@@ -84,15 +109,28 @@ impl Scope {
             units,
             release: application
                 .map(|_| layout.release(&tenant.spec.application, &tenant.spec.version)),
-            secrets: tenant
-                .spec
-                .secret_refs
-                .iter()
-                .map(|s| s.file.as_str().into())
-                .collect(),
+            secrets: SecretSource::all(&tenant.spec),
+            manifest_folder: Path::new(&record.file)
+                .parent()
+                .map_or_else(PathBuf::new, Path::to_owned),
+            credentials: layout.credentials(name),
+            certificate: certificate_of(tenant, layout),
             i360: i360_of(tenant, host).map(PathBuf::from),
         }
     }
+}
+
+fn certificate_of(tenant: &Tenant, layout: Layout<'_>) -> Option<CertificateFiles> {
+    let tls = tenant.spec.tls.as_ref()?;
+    if tls.acme {
+        let issued = layout.issued(&tenant.metadata.name);
+        return Some(CertificateFiles::Issued(issued));
+    }
+    let (certificate, key) = (tls.certificate_file.as_ref()?, tls.key_file.as_ref()?);
+    Some(CertificateFiles::Given {
+        certificate: certificate.as_str().into(),
+        key: key.as_str().into(),
+    })
 }
 
 /// The path of the i360 database, if this tenant uses it and the host has it.
@@ -107,8 +145,9 @@ pub fn i360_of<'a>(tenant: &Tenant, host: &'a Host) -> Option<&'a str> {
 pub struct Observed {
     /// The tenant's user, if there is one.
     pub user: Option<User>,
-    /// The state of each path in the scope and of each owned unit file; a path
-    /// that is not listed is absent.
+    /// The state of each path in the scope, of each owned unit file and of each
+    /// certificate that is kept for the tenant; a path that is not listed is
+    /// absent.
     pub paths: BTreeMap<PathBuf, PathState>,
     /// The state of each unit that systemd has loaded; a unit that is not
     /// listed is inactive.
@@ -119,12 +158,15 @@ pub struct Observed {
     pub owned_units: BTreeSet<String>,
     /// Whether the release folder of the scope is there, complete.
     pub release: bool,
-    /// The secrets of the scope, by file; an error says why it cannot be read.
-    pub secrets: BTreeMap<PathBuf, Result<Secret, String>>,
+    /// The secrets of the scope, by source; an error says why it cannot be read.
+    pub secrets: BTreeMap<SecretSource, Result<Opened, String>>,
+    /// What there is of certificates for the tenant's site.
+    pub certificates: Certificates,
     /// Whether the i360 database of the scope is there.
     pub i360: bool,
-    /// Who has bound which TCP port: user ids by port.
-    pub bound: BTreeMap<u16, BTreeSet<u32>>,
+    /// Who has bound which TCP port: user ids by port. One reading of the whole
+    /// host, which all tenants share.
+    pub bound: Arc<BTreeMap<u16, BTreeSet<u32>>>,
     /// Whether unit files were changed, of any tenant, that systemd has not
     /// read yet: a reload failed, or is under way.
     pub reload_owed: bool,
@@ -342,18 +384,18 @@ pub struct Health {
     pub error: Option<String>,
 }
 
-/// A secret value. It has no way into a log, a message or a manifest.
+/// A secret text. It has no way into a log, a message or a manifest.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps a value.
+    /// Wraps a text.
     #[must_use]
     pub fn new(value: String) -> Self {
         Self(value)
     }
 
-    /// The value, for the `.env` file and nothing else.
+    /// The text, for the file that holds it and nothing else.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

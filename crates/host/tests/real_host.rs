@@ -354,6 +354,9 @@ fn a_tenants_things_are_made_seen_and_taken_away() {
             units: ["ky04-api.service".to_owned()].into(),
             release: None,
             secrets: [].into(),
+            manifest_folder: "".into(),
+            credentials: "/etc/cb/tenants/ky04/credentials".into(),
+            certificate: None,
             i360: None,
         };
         let before = host.observe(&scope).await.unwrap();

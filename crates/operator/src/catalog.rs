@@ -17,14 +17,16 @@ use cb_core::event::{Event, Reason};
 use cb_core::manifest::{Diagnostic, File, parse};
 use cb_core::record::{Phase, Record};
 use cb_core::releases::run_by;
-use cb_core::types::{ObjectName, TenantName};
+use cb_core::secret::SecretSource;
+use cb_core::types::{ObjectName, TenantName, is_sealed_file};
 use cb_runtime::{FileRead, Filter, Scan};
 
 use crate::recorder::Recorder;
 use crate::state::{ApplicationRecord, State};
 use crate::status_file::StatusFiles;
 
-/// Which files of the folder are manifests.
+/// Which files of the folder are manifests, or encrypted files of secrets that
+/// manifests name.
 #[derive(Debug, Clone, Copy)]
 pub struct ManifestFiles;
 
@@ -34,7 +36,7 @@ impl Filter for ManifestFiles {
             return false;
         };
         let yaml = [".yaml", ".yml"].iter().any(|end| name.ends_with(end));
-        yaml && !name.starts_with('.') && !name.ends_with(".status.yaml")
+        (yaml || is_sealed_file(name)) && !name.starts_with('.') && !name.ends_with(".status.yaml")
     }
 
     fn folder(&self, path: &Path) -> bool {
@@ -46,6 +48,8 @@ impl Filter for ManifestFiles {
 /// When what could not be saved is judged again, in milliseconds: nothing else
 /// would bring it up, as a reading that is the same is not given again.
 const RETRY: u64 = 5000;
+/// What alerts say is not as it should be.
+const MANIFESTS: &str = "ManifestsAccepted";
 
 /// Takes readings into the state.
 pub struct Catalog {
@@ -67,6 +71,8 @@ struct Seen {
     /// Its files with what they were read as, so that only what changed is
     /// parsed again.
     read: BTreeMap<String, FileRead>,
+    /// The encrypted files next to them. What is in them is the host's to read.
+    sealed: BTreeMap<PathBuf, FileRead>,
     missing: BTreeMap<TenantName, u64>,
     /// The newest reading that was judged.
     sequence: u64,
@@ -167,8 +173,34 @@ impl Catalog {
                 .as_ref()
                 .map(|problem| format!("the folder of manifests is not read in full: {problem}"));
         }
-        let manifests = self.parse(scan);
-        self.carry_out(&manifests, now).await
+        let (sealed, files): (BTreeMap<_, _>, BTreeMap<_, _>) = (scan.files.clone())
+            .into_iter()
+            .partition(|(path, _)| is_sealed_file(&path.to_string_lossy()));
+        let manifests = self.parse(scan.complete, &files);
+        let mut taken = self.carry_out(&manifests, now).await;
+        taken.touched.extend(self.with_secrets_in(sealed));
+        taken
+    }
+
+    /// The tenants with a secret in an encrypted file that is another one now.
+    fn with_secrets_in(&self, sealed: BTreeMap<PathBuf, FileRead>) -> Vec<TenantName> {
+        let before = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut seen.sealed, sealed.clone())
+        };
+        let uses = |record: &Record| {
+            let folder = Path::new(&record.file).parent().unwrap_or(Path::new(""));
+            let sources = SecretSource::all(&record.tenant.spec);
+            let mut files = sources.iter().filter_map(SecretSource::beside);
+            files.any(|file| {
+                let path = folder.join(file);
+                before.get(&path) != sealed.get(&path)
+            })
+        };
+        self.state.with_records(|records| {
+            let tenants = records.iter().filter(|(_, record)| uses(record));
+            tenants.map(|(name, _)| name.clone()).collect()
+        })
     }
 
     /// Judges the last reading again: time has passed.
@@ -202,14 +234,14 @@ impl Catalog {
         (manifests, admission)
     }
 
-    fn parse(&self, scan: &Scan) -> Arc<Manifests> {
+    fn parse(&self, complete: bool, scanned: &BTreeMap<PathBuf, FileRead>) -> Arc<Manifests> {
         let (before, read) = {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             (Arc::clone(&seen.manifests), seen.read.clone())
         };
         let mut files = BTreeMap::new();
         let mut now_read = BTreeMap::new();
-        for (path, content) in &scan.files {
+        for (path, content) in scanned {
             let path = path.to_string_lossy().into_owned();
             let known = (read.get(&path) == Some(content))
                 .then(|| before.files.get(&path))
@@ -219,7 +251,7 @@ impl Catalog {
             now_read.insert(path, content.clone());
         }
         let manifests = Arc::new(Manifests {
-            complete: scan.complete,
+            complete,
             files,
         });
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -479,6 +511,8 @@ impl Catalog {
             words.extend(lines(&verdict.refused));
             words.extend(lines(&verdict.warnings));
         }
+        let wrong = self.host_problems(admission);
+        self.state.set_host_problems(MANIFESTS, wrong);
         for event in self.events(admission) {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             if !seen.reported.contains(&event.note) {
@@ -487,6 +521,32 @@ impl Catalog {
         }
         self.report(words);
         self.report_never_accepted(admission).await;
+    }
+
+    /// What is wrong with the manifests and in the status of no tenant.
+    fn host_problems(&self, admission: &Admission) -> Vec<(&'static str, String)> {
+        let mut wrong = Vec::new();
+        {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            wrong.extend(seen.problem.clone().map(|words| ("FolderNotRead", words)));
+        }
+        if let Some(blocked) = &admission.blocked {
+            wrong.push((Reason::MassDisappearance.as_str(), blocked.to_string()));
+        }
+        let of_applications = admission.applications.values();
+        let refused = admission
+            .files
+            .values()
+            .chain(of_applications.map(|verdict| &verdict.refused))
+            .flat_map(|found| lines(found));
+        let never_accepted = admission
+            .tenants
+            .iter()
+            .filter(|(name, _)| self.state.record(name).is_none())
+            .flat_map(|(_, verdict)| lines(&verdict.refused));
+        let refused = refused.chain(never_accepted);
+        wrong.extend(refused.map(|line| (Reason::ManifestRefused.as_str(), line)));
+        wrong
     }
 
     /// What is not accepted and not removed, as events: each is a word of the

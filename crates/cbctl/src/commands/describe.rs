@@ -24,7 +24,7 @@ use crate::resource;
   cbctl describe tn/ky04 app/cbapp")]
 pub(crate) struct Args {
     /// KIND [NAME…] or KIND/NAME…
-    #[arg(required = true, value_name = "KIND [NAME]")]
+    #[arg(required = true, value_name = "KIND [NAME]", add = crate::complete::objects())]
     objects: Vec<String>,
     /// Only objects with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR")]
@@ -122,10 +122,16 @@ fn tenant_spec(sheet: &mut Sheet, object: &Object) {
     let env: Vec<&str> = env.iter().map(|(name, _)| *name).collect();
     sheet.some("Environment", &owned(&env));
     let secret = |item: &Value| {
-        let (name, file) = (item["name"].as_str()?, item["file"].as_str()?);
-        Some(format!("{name} (from {file})"))
+        let sources = ["/file", "/credential", "/age", "/sops/file", "/sops"];
+        let mut sources = sources.iter().filter_map(|at| item.pointer(at)?.as_str());
+        let from = format!("(from {})", sources.next()?);
+        Some(match item["name"].as_str() {
+            Some(name) => format!("{name} {from}"),
+            None => format!("variables {from}"),
+        })
     };
     let secrets = object.items("/spec/secretRefs").iter();
+    let secrets = secrets.chain(object.items("/spec/envFrom"));
     sheet.some("Secrets", &secrets.filter_map(secret).collect::<Vec<_>>());
 }
 

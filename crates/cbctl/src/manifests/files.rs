@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use cb_core::types::is_sealed_file;
 use cb_core::yaml::MAX_BYTES;
 use clap::Args;
 
@@ -151,6 +152,9 @@ fn list(
 }
 
 fn is_manifest(name: &str, folders: Folders) -> bool {
+    if is_sealed_file(name) {
+        return false;
+    }
     let yaml = |stem: &str| !stem.ends_with(".status");
     if let Some(stem) = name.strip_suffix(".yaml").or(name.strip_suffix(".yml")) {
         return yaml(stem);
@@ -176,6 +180,7 @@ mod tests {
             "a.yml",
             "c.json",
             "b.status.yaml",
+            "b.sops.yaml",
             ".hidden.yaml",
             "b.yaml~",
             "notes.md",

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use super::{DesireError, Inputs, Release};
+use super::{Inputs, Release};
 use crate::layout::Layout;
 use crate::mark::Owner;
 use crate::observed::i360_of;
-use crate::types::EnvValue;
+use crate::types::{EnvName, EnvValue};
 
 /// Variables that the operator sets in every tenant's environment, beside
 /// `CB_…_PORT` for each service ([`port_variable`]).
@@ -71,7 +71,8 @@ pub(super) fn operator_variables(inputs: Inputs<'_>, release: &Release) -> Vec<(
     out
 }
 
-pub(super) fn text(inputs: Inputs<'_>, release: &Release) -> Result<String, DesireError> {
+/// The text of a tenant's `.env` without its secrets.
+pub(super) fn text(inputs: Inputs<'_>, release: &Release) -> String {
     let tenant = inputs.tenant;
     let mut out = Owner::Tenant(tenant.metadata.name.to_string()).header();
     for (name, value) in operator_variables(inputs, release) {
@@ -80,27 +81,15 @@ pub(super) fn text(inputs: Inputs<'_>, release: &Release) -> Result<String, Desi
     for (name, value) in &tenant.spec.env {
         line(&mut out, name.as_str(), value.as_str());
     }
-    for secret in &tenant.spec.secret_refs {
-        let file = Path::new(secret.file.as_str());
-        let unreadable = |reason: &str| DesireError::Secret {
-            variable: secret.name.to_string(),
-            file: file.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let value = match inputs.secrets.get(file) {
-            Some(Ok(value)) => value.reveal(),
-            Some(Err(reason)) => return Err(unreadable(reason)),
-            None => return Err(unreadable("it was not read")),
-        };
-        // The type's check, without its message: that may quote the value.
-        if value.parse::<EnvValue>().is_err() {
-            return Err(unreadable(
-                "it must hold one line of text without control characters",
-            ));
-        }
-        line(&mut out, secret.name.as_str(), value);
+    out
+}
+
+/// The text with secrets added to it.
+pub(super) fn with_secrets(mut text: String, secrets: &[(EnvName, String)]) -> String {
+    for (name, value) in secrets {
+        line(&mut text, name.as_str(), value);
     }
-    Ok(out)
+    text
 }
 
 fn line(out: &mut String, name: &str, value: &str) {

@@ -1,4 +1,8 @@
+mod tls;
+
 use super::*;
+use crate::api::SecretDelivery;
+use crate::secret::{FingerprintKey, SecretValue};
 
 const TENANT: &str = r#"
 apiVersion: campaignbrain.io/v1alpha1
@@ -10,7 +14,12 @@ spec:
   version: v0.2.0
   domains: [ky04.example.org, www.ky04.example.org]
   env: {GREETING: 'a $HOME `x` \ " %n', PLAIN: yes-1}
-  secretRefs: [{name: API_KEY, file: /etc/cb/secrets/ky04}]
+  secretRefs:
+  - {name: API_KEY, file: /etc/cb/secrets/ky04, delivery: Environment}
+  - {name: db-password, age: secrets/db.age}
+  - {name: tls.key, credential: /etc/credstore.encrypted/ky04}
+  - {name: token, sops: {file: ky04.sops.yaml, key: api.token}}
+  envFrom: [{age: ky04.env.age}, {sops: ky04.sops.env}]
   database: {i360: true}
   resources: {memory: 512Mi, cpu: 500m, tasks: 64}
 "#;
@@ -42,7 +51,63 @@ spec:
     ollama: {url: "http://127.0.0.1:11434"}
 "#;
 
+/// What is read of the tenant's secrets; each has `word` in it.
+fn secrets(word: &str) -> BTreeMap<SecretSource, Result<Opened, String>> {
+    let key = FingerprintKey::new([1; 32]);
+    let value = |text: String| SecretValue::new(text, &key);
+    let content = |text: String| Ok(Opened::Content(value(text)));
+    let values = |key: &str, text: String| Ok(Opened::Values(vec![(key.into(), value(text))]));
+    let credential = SecretSource::Credential {
+        name: "tls.key".parse().unwrap(),
+        file: "/etc/credstore.encrypted/ky04".into(),
+    };
+    BTreeMap::from([
+        (
+            SecretSource::File("/etc/cb/secrets/ky04".into()),
+            content(format!("{word} \"$x\n")),
+        ),
+        (
+            SecretSource::Age("secrets/db.age".parse().unwrap()),
+            content(format!("{word}-db\nline\n")),
+        ),
+        (
+            credential,
+            Ok(Opened::Credential {
+                sealed: value("ciphertext".into()),
+                value: value(format!("{word}-key")),
+            }),
+        ),
+        (
+            SecretSource::Sops("ky04.sops.yaml".parse().unwrap()),
+            values("api.token", format!("{word}-token")),
+        ),
+        (
+            SecretSource::Age("ky04.env.age".parse().unwrap()),
+            content(format!("FROM_AGE='{word} age'\n")),
+        ),
+        (
+            SecretSource::Sops("ky04.sops.env".parse().unwrap()),
+            values("FROM_SOPS", format!("{word}-sops")),
+        ),
+    ])
+}
+
 fn desired(edit: impl FnOnce(&mut Tenant, &mut Host)) -> Result<Desired, DesireError> {
+    desired_with(&secrets("s3cr3t"), edit)
+}
+
+fn desired_with(
+    secrets: &BTreeMap<SecretSource, Result<Opened, String>>,
+    edit: impl FnOnce(&mut Tenant, &mut Host),
+) -> Result<Desired, DesireError> {
+    desired_of(secrets, &Certificates::default(), edit)
+}
+
+fn desired_of(
+    secrets: &BTreeMap<SecretSource, Result<Opened, String>>,
+    certificates: &Certificates,
+    edit: impl FnOnce(&mut Tenant, &mut Host),
+) -> Result<Desired, DesireError> {
     let mut tenant: Tenant = serde_yaml::from_str(TENANT).unwrap();
     let application: Application = serde_yaml::from_str(APPLICATION).unwrap();
     let mut host: Host = serde_yaml::from_str(HOST).unwrap();
@@ -56,14 +121,13 @@ fn desired(edit: impl FnOnce(&mut Tenant, &mut Host)) -> Result<Desired, DesireE
         by_service,
         skipped: vec![],
     };
-    let secret = Ok(Secret::new("s3cr3t \"$x".into()));
-    let secrets = BTreeMap::from([("/etc/cb/secrets/ky04".into(), secret)]);
     Desired::of(Inputs {
         tenant: &tenant,
         application: &application,
         host: &host,
         ports: &ports,
-        secrets: &secrets,
+        secrets,
+        certificates,
     })
 }
 
@@ -88,25 +152,34 @@ fn the_text_of_every_file() {
     insta::assert_snapshot!(text);
 }
 
-#[test]
-fn https_has_a_redirect_and_no_domains_means_no_site() {
-    let tls = desired(|tenant, host| {
-        tenant.spec.tls = Some(crate::api::Tls {
-            certificate_file: "/etc/ssl/ky04.pem".parse().unwrap(),
-            key_file: "/etc/ssl/ky04.key".parse().unwrap(),
-        });
-        host.spec.nginx.ipv6 = false;
-    });
-    insta::assert_snapshot!(tls.unwrap().site.unwrap().content);
-    let none = desired(|tenant, _| tenant.spec.domains.clear()).unwrap();
-    assert_eq!((none.site, none.urls), (None, vec![]));
-}
-
-/// Law 11: a secret is in the `.env` and nowhere else.
+/// Law 11: a secret is in what delivers it and nowhere else.
 #[test]
 fn a_secret_does_not_show() {
     let desired = desired(|_, _| {}).unwrap();
     assert!(desired.env.content.contains("s3cr3t"));
+    let content = |c: &Credential| String::from_utf8(c.content.reveal().to_vec()).unwrap();
+    let credentials: Vec<_> = desired
+        .credentials
+        .iter()
+        .map(|c| (c.name.as_str(), c.path.to_str().unwrap(), content(c)))
+        .collect();
+    let folder = "/etc/cb/tenants/ky04/credentials";
+    assert_eq!(
+        credentials,
+        [
+            (
+                "db-password",
+                &*format!("{folder}/db-password"),
+                "s3cr3t-db\nline\n".into()
+            ),
+            (
+                "tls.key",
+                &*format!("{folder}/tls.key.cred"),
+                "ciphertext".into()
+            ),
+            ("token", &*format!("{folder}/token"), "s3cr3t-token".into()),
+        ]
+    );
     let services = desired.services.iter().map(|s| s.file.content.as_str());
     assert!(
         services
@@ -128,8 +201,45 @@ fn objects_that_do_not_fit_are_refused_with_what_would_fit() {
         matches!(error, DesireError::OffsetOutsideSlot { .. }),
         "{error}"
     );
-    let error = desired(|tenant, _| tenant.spec.secret_refs[0].file = "/nope".parse().unwrap());
-    assert!(matches!(error, Err(DesireError::Secret { .. })));
+}
+
+/// Law 12: file, field and reason, and never the value.
+#[test]
+fn a_secret_that_cannot_be_delivered_is_told_by_field_and_file() {
+    let error = |edit: &dyn Fn(&mut Tenant)| {
+        let error = desired(|tenant, _| edit(tenant)).unwrap_err().to_string();
+        assert!(!error.contains("s3cr3t"), "{error}");
+        error
+    };
+    assert_eq!(
+        error(&|tenant| tenant.spec.secret_refs[0].file = "/nope".parse().ok()),
+        "spec.secretRefs[0]: API_KEY cannot be read from /nope: it was not read"
+    );
+    assert_eq!(
+        error(&|tenant| {
+            tenant.spec.secret_refs[1].delivery = SecretDelivery::Environment;
+            tenant.spec.secret_refs[1].name = "DB".parse().unwrap();
+        }),
+        "spec.secretRefs[1]: DB cannot be read from secrets/db.age: it must hold one line of text without control characters"
+    );
+    assert_eq!(
+        error(&|tenant| {
+            let sops = tenant.spec.secret_refs[3].sops.as_mut().unwrap();
+            sops.key = "api.nope".parse().unwrap();
+        }),
+        "spec.secretRefs[3]: token cannot be read from ky04.sops.yaml: it has no value at `api.nope`"
+    );
+    assert_eq!(
+        error(&|tenant| {
+            let name = "FROM_AGE".parse().unwrap();
+            tenant.spec.env.insert(name, "x".parse().unwrap());
+        }),
+        "spec.envFrom[0]: the variables in ky04.env.age cannot be read: `FROM_AGE` is set elsewhere in the manifest too"
+    );
+    assert_eq!(
+        error(&|tenant| tenant.spec.env_from[0].age = "secrets/db.age".parse().ok()),
+        "spec.envFrom[0]: the variables in secrets/db.age cannot be read: line 1 is not NAME=VALUE"
+    );
 }
 
 #[test]
@@ -150,4 +260,8 @@ fn a_service_is_restarted_for_what_it_is_started_with_and_nothing_else() {
         tenant.spec.env.clear();
     });
     assert_ne!(revision(&env.unwrap()), revision(&base));
+    // A secret, although the unit's text is the same.
+    let other = desired_with(&secrets("0ther"), |_, _| {}).unwrap();
+    assert_ne!(revision(&other), revision(&base));
+    assert_eq!(other.services[0].file, base.services[0].file);
 }

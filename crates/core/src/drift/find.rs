@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use super::{Drift, DriftKind};
-use crate::desired::{Desired, DesiredService, Folder, FolderOwner, ManagedFile};
+use crate::desired::{Credential, Desired, DesiredService, Folder, FolderOwner, ManagedFile};
 use crate::layout::Layout;
 use crate::mark::Owner;
 use crate::observed::{Exit, Health, Observed, PathState, UnitState};
+use crate::plan::left_over;
 use crate::record::Record;
 
 /// The target of the link that masks a unit.
@@ -75,10 +76,14 @@ pub(crate) fn find(
         finder.add(DriftKind::ReleaseChanged, path, detail);
     }
     finder.file(&desired.env, &FILE);
+    finder.credentials();
     for service in &desired.services {
         finder.unit(service);
         finder.run(service);
         finder.port(service);
+    }
+    if let Some((file, _)) = desired.tls.iter().find_map(|tls| tls.certificate.as_ref()) {
+        finder.file(file, &FILE);
     }
     finder.site();
     finder.found
@@ -209,6 +214,42 @@ impl Finder<'_> {
         }
     }
 
+    /// They have no mark; what is in their folder is the operator's.
+    fn credentials(&mut self) {
+        for credential in &self.desired.credentials {
+            let what = credential.path.display().to_string();
+            let (digest, mode, uid) = match self.observed.paths.get(&credential.path) {
+                None => {
+                    self.add(DriftKind::FileDeleted, what, "the file does not exist");
+                    continue;
+                }
+                Some(PathState::File {
+                    digest, mode, uid, ..
+                }) => (digest, *mode, *uid),
+                Some(other) => {
+                    let detail = format!("{other} is in its place");
+                    self.add(DriftKind::FileReplaced, what, detail);
+                    continue;
+                }
+            };
+            if *digest != credential.digest() {
+                self.add(DriftKind::FileChanged, what.clone(), "its content differs");
+            }
+            if mode != Credential::MODE {
+                let detail = format!("its mode is {mode:o} instead of {:o}", Credential::MODE);
+                self.add(DriftKind::FileMode, what.clone(), detail);
+            }
+            if uid != 0 {
+                let detail = format!("it belongs to {uid} instead of root");
+                self.add(DriftKind::FileOwner, what, detail);
+            }
+        }
+        for path in left_over(self.observed, self.desired) {
+            let detail = "it delivers no secret of the tenant";
+            self.add(DriftKind::FileReplaced, path.display().to_string(), detail);
+        }
+    }
+
     fn unit(&mut self, service: &DesiredService) {
         let masked = |path: &Path| match self.observed.paths.get(path) {
             Some(PathState::Link(target)) => target == Path::new(MASK),
@@ -272,8 +313,10 @@ impl Finder<'_> {
 
     /// Whether the service's files are not those that it was started with.
     fn is_touched(&self, service: &DesiredService) -> bool {
-        let paths = [&service.file.path, &self.desired.env.path];
-        let paths = paths.map(|path| path.display().to_string());
+        let files = [&service.file.path, &self.desired.env.path];
+        let credentials = self.desired.credentials.iter().map(|c| &c.path);
+        let paths = files.into_iter().chain(credentials);
+        let paths: Vec<String> = paths.map(|path| path.display().to_string()).collect();
         let of_service = |drift: &Drift| match drift.kind {
             DriftKind::UnitDropIn => self
                 .observed

@@ -1,7 +1,7 @@
 //! A release's own programs for its database.
 //!
 //! They run like `cb-duckdb`, with the environment that the services have:
-//! `DATABASE_PATH` and the tenant's `.env`.
+//! `DATABASE_PATH`, the tenant's `.env` and its credentials.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use cb_core::database::{JobError, JobFailure};
 
 use super::Work;
 use super::error::{cut_short, failed};
+use crate::system::credentials;
 use crate::systemd::{End, OnLine, Outcome};
 
 /// The variable that names the database.
@@ -83,6 +84,9 @@ impl Work<'_> {
             .env_file(&self.database.env_file)
             // An integer; a migration's output is of no use here.
             .stdout_limit(4096);
+        for (setting, credentials) in credentials::properties(&self.database.credentials) {
+            unit = unit.property(setting, credentials);
+        }
         for argument in &command.args {
             unit = unit.arg(argument.as_str());
         }

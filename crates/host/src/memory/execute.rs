@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cb_core::desired::{Folder, FolderOwner, ManagedFile, Release};
+use cb_core::desired::{Credential, Folder, FolderOwner, ManagedFile, Release};
 use cb_core::layout::Layout;
 use cb_core::observed::User;
 use cb_core::plan::Action;
@@ -24,6 +24,14 @@ impl World {
             Action::EnsureFolder { folder, user } => self.ensure_folder(folder, user)?,
             Action::InstallRelease(release) => self.install(release)?,
             Action::WriteFile(file) => self.write_file(file)?,
+            Action::WriteCredential(file) => {
+                self.effect(format!("write {}", file.path.display()))?;
+                let content = String::from_utf8_lossy(file.content.reveal());
+                let node = Node::file(&content, Credential::MODE);
+                let put = self.put(&file.path, node);
+                put.map_err(|message| failed("WriteFailed", message))?;
+            }
+            Action::RemoveCredential(path) => self.remove_file(path)?,
             Action::WriteUnit(file) => {
                 self.mark_pending(DAEMON_RELOAD)?;
                 self.write_file(file)?;

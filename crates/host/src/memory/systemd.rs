@@ -23,6 +23,8 @@ pub struct Run {
     pub unit_text: String,
     /// The content of its environment file, if it has one.
     pub env: Option<String>,
+    /// The content of the files that it was given as credentials.
+    pub credentials: BTreeMap<PathBuf, String>,
     /// The id of this run.
     pub invocation_id: String,
     /// The user id of its process.
@@ -263,10 +265,23 @@ fn execute(
             None => return Err(format!("{name}: cannot load environment file {file}")),
         },
     };
+    let loads = |line: &str| {
+        let (setting, value) = line.split_once('=')?;
+        let load = matches!(setting, "LoadCredential" | "LoadCredentialEncrypted");
+        value.split_once(':').filter(|_| load).map(|(_, path)| path.to_owned())
+    };
+    let mut credentials = BTreeMap::new();
+    for path in text.lines().filter_map(loads) {
+        match around.disk.content(Path::new(&path)) {
+            Some(content) => drop(credentials.insert(PathBuf::from(path), content.to_owned())),
+            None => return Err(format!("{name}: cannot load {path} (243/CREDENTIALS)")),
+        }
+    }
     let shared = setting("BindReadOnlyPaths").map(|path| Path::new(path.trim_start_matches('-')));
     Ok(Run {
         unit_text: text.to_owned(),
         env,
+        credentials,
         invocation_id: invocation_id.to_owned(),
         uid,
         port: text

@@ -34,5 +34,5 @@ if [ "$(git cat-file -t "$tree" 2>/dev/null)" = blob ] || ! git cat-file -e "$tr
     exit
 fi
 git ls-tree -r -z "$tree" >../out/tree
-git ls-tree -r "$tree" | sed -nE 's/^100[0-7]{3} blob ([0-9a-f]+)	.*\.ya?ml"?$/\1/p' |
+git ls-tree -r "$tree" | sed -nE 's/^100[0-7]{3} blob ([0-9a-f]+)	.*\.(ya?ml|age|sops\.env)"?$/\1/p' |
     git cat-file --batch >../out/blobs

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use cb_core::api::GitRepository;
 use cb_core::source::{Commit, History};
-use cb_core::types::shown;
+use cb_core::types::{is_sealed_file, shown};
 
 use super::{Content, Fetched};
 use crate::releases::tree::open_plain;
@@ -108,7 +108,8 @@ fn content(git: &GitRepository, out: &Path) -> Result<Content, String> {
         }
         match mode {
             "100644" | "100755" => {
-                if [".yaml", ".yml"].iter().any(|end| name.ends_with(end)) {
+                let yaml = [".yaml", ".yml"].iter().any(|end| name.ends_with(end));
+                if yaml || is_sealed_file(name) {
                     wanted.insert(name.to_owned(), id.unwrap_or_default().to_owned());
                 }
             }
@@ -196,10 +197,10 @@ mod tests {
     fn nothing_leads_out_and_nothing_odd_is_taken() {
         let tree = b"100644 blob a1\ta.yaml\x00100644 blob a1\t../../etc/b.yaml\x00\
                      120000 blob a2\tlink.yaml\x00160000 commit a3\tsub\x00100644 blob a4\tREADME\x00\
-                     100755 blob a1\tx/b.yml\x00100644 blob a1\t\xff.yaml\x00";
+                     100755 blob a1\tx/b.yml\x00100644 blob a1\tx/s.age\x00100644 blob a1\t\xff.yaml\x00";
         let found = content_of(tree, b"a1 blob 3\nk:\n\n").unwrap();
         let names: Vec<_> = found.files.keys().map(String::as_str).collect();
-        assert_eq!(names, ["a.yaml", "x/b.yml"]);
+        assert_eq!(names, ["a.yaml", "x/b.yml", "x/s.age"]);
         assert_eq!(found.files["x/b.yml"], b"k:\n");
         let starts = [
             "../../etc/b.yaml: the name leads",

@@ -32,6 +32,7 @@ use crate::files::{self, FileSpec};
 use crate::releases::error::failure;
 use crate::releases::workers::{SOURCE, Turn, Workers, has_program};
 use crate::releases::{ReleaseError, blocking};
+use crate::files::{FileCache, chain};
 use crate::systemd::{End, Outcome, Transient};
 
 pub use publish::{current, publish, published};
@@ -119,7 +120,7 @@ pub struct Fetched {
 /// The manifests of a commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Content {
-    /// The YAML files, by their paths relative to the folder of manifests.
+    /// The YAML files and encrypted files, by their paths relative to the folder of manifests.
     pub files: BTreeMap<String, Vec<u8>>,
     /// What is in the folder and must not be, in words.
     pub odd: Vec<String>,
@@ -384,6 +385,23 @@ fn credentials(git: &GitRepository) -> Vec<(&'static str, PathBuf, bool)> {
         Some((name, PathBuf::from(file?.as_str()), secret))
     };
     all.into_iter().filter_map(given).collect()
+}
+
+/// What is in a file with a secret, without blanks at its ends.
+///
+/// # Errors
+/// It cannot be read, is empty, or others than root can read it.
+pub fn read_secret(path: &Path) -> Result<Vec<u8>, SourceError> {
+    check_credential(path, true)?;
+    let wrong = |problem: String| SourceError::Credential {
+        path: path.to_owned(),
+        problem,
+    };
+    let content = FileCache::content(path).map_err(|error| wrong(chain(&error)))?;
+    match content.trim_ascii() {
+        [] => Err(wrong("is empty".to_owned())),
+        secret => Ok(secret.to_owned()),
+    }
 }
 
 /// systemd's words for a credential that is not there name no file.

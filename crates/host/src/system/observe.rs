@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cb_core::certificate::Certificates;
 use cb_core::drift::Actor;
 use cb_core::mark::Owner;
-use cb_core::observed::{DROP_IN_FOLDERS, Observed, PathState, Scope, Secret, UnitState};
+use cb_core::observed::{DROP_IN_FOLDERS, Observed, PathState, Scope, UnitState};
 
-use super::SystemHost;
+use super::{SystemHost, credentials};
 use crate::HostError;
-use crate::files::{FileCache, chain};
+use crate::files::chain;
 use crate::releases::Releases;
 use crate::systemd::SystemdError;
 
@@ -32,16 +33,22 @@ impl SystemHost {
         let entry = self.users.entry(&scope.user).map_err(|e| failed(&e))?;
         let (user, account) = entry.unzip();
         let bound = self.sockets.dump(SOCKETS_MAX_AGE).await;
-        let bound = (*bound.map_err(|e| failed(&e))?).clone();
+        let bound = bound.map_err(|e| failed(&e))?;
         let folder = Path::new(self.spec.paths.units.as_str());
         let owned_units = self.owned_units(folder, scope)?;
         let unit_files = owned_units.iter().map(|unit| folder.join(unit));
         let mut paths = BTreeMap::new();
-        for path in scope.paths.iter().cloned().chain(unit_files) {
+        let credentials = credentials::entries(&scope.credentials);
+        for path in scope.paths.iter().cloned().chain(unit_files).chain(credentials) {
             if let Some(state) = self.files.state(&path) {
                 paths.insert(path, state);
             }
         }
+        let kept = self.kept_certificates(scope, &mut paths)?;
+        let certificates = match &scope.certificate {
+            Some(files) => self.certificates.look(files, &kept),
+            None => Certificates::default(),
+        };
         let names: BTreeSet<&String> = scope.units.iter().chain(&owned_units).collect();
         let mut units = BTreeMap::new();
         let mut enabled = BTreeSet::new();
@@ -70,6 +77,7 @@ impl SystemHost {
             drop_ins,
             site_loaded: site_loaded.filter(|_| paths.contains_key(&site)),
             settled: BTreeSet::new(),
+            certificates,
             actors,
             release_changes,
             paths,
@@ -77,7 +85,7 @@ impl SystemHost {
             enabled,
             owned_units,
             release: installed.is_some(),
-            secrets: scope.secrets.iter().map(|path| secret(path)).collect(),
+            secrets: self.secrets.open(scope).await,
             i360: scope.i360.as_deref().is_some_and(Path::is_file),
             bound,
             reload_owed: self.units.is_owed(),
@@ -143,6 +151,28 @@ impl SystemHost {
         scope.units.iter().filter_map(of_unit).collect()
     }
 
+    /// The files of the tenant's certificates, whose states are added to
+    /// `paths`.
+    fn kept_certificates(
+        &self,
+        scope: &Scope,
+        paths: &mut BTreeMap<PathBuf, PathState>,
+    ) -> Result<Vec<PathBuf>, HostError> {
+        let folder = self.layout().certificates();
+        let owned = self.files.owned(&folder, ".pem");
+        let owned = owned.map_err(|error| HostError(chain(&error)))?;
+        let owner = Owner::Tenant(scope.tenant.to_string());
+        let mut kept = Vec::new();
+        for file in owned.iter().filter(|file| file.owner == owner) {
+            let path = folder.join(&file.name);
+            if let Some(state) = self.files.state(&path) {
+                paths.insert(path.clone(), state);
+                kept.push(path);
+            }
+        }
+        Ok(kept)
+    }
+
     fn owned_units(&self, folder: &Path, scope: &Scope) -> Result<BTreeSet<String>, HostError> {
         let owned = self.files.owned(folder, ".service");
         let owned = owned.map_err(|error| HostError(chain(&error)))?;
@@ -169,43 +199,4 @@ fn overrides(folder: &str, unit: &str) -> Vec<PathBuf> {
     };
     let paths = entries.flatten().map(|entry| entry.path());
     paths.filter(is_override).collect()
-}
-
-/// The value in a secret's file: its text without the line break at the end.
-fn secret(path: &Path) -> (PathBuf, Result<Secret, String>) {
-    let value = match FileCache::content(path) {
-        Ok(content) => match String::from_utf8(content) {
-            Ok(text) => {
-                let text = text.strip_suffix('\n').unwrap_or(&text);
-                let text = text.strip_suffix('\r').unwrap_or(text);
-                Ok(Secret::new(text.to_owned()))
-            }
-            // The error would show the value.
-            Err(_) => Err("it is not UTF-8 text".to_owned()),
-        },
-        Err(error) => Err(chain(&error)),
-    };
-    (path.to_owned(), value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Law 11.
-    #[test]
-    fn a_secret_is_the_files_text_and_never_in_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("s");
-        let read = |content: &[u8]| {
-            std::fs::write(&path, content).unwrap();
-            secret(&path).1
-        };
-        assert_eq!(read(b"hush\n"), Ok(Secret::new("hush".to_owned())));
-        assert_eq!(read(b"a\nb\r\n"), Ok(Secret::new("a\nb".to_owned())));
-        let error = read(b"hush\xff").unwrap_err();
-        assert!(!error.contains("hush"), "{error}");
-        std::fs::remove_file(&path).unwrap();
-        assert!(secret(&path).1.unwrap_err().contains("cannot read"));
-    }
 }

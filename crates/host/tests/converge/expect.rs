@@ -1,9 +1,9 @@
 //! What must be true of a host, told from what truly runs and is there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use cb_core::desired::{Desired, FolderOwner};
+use cb_core::desired::{Credential, Desired, FolderOwner};
 use cb_core::plan::{Aspect, BlockReason, Plan};
 use cb_host::memory::{MemoryHost, Node, Snapshot};
 
@@ -92,6 +92,17 @@ impl Found<'_> {
 
     fn services(&mut self, desired: &Desired, wanted: &Wanted, left: &Plan) {
         self.file(&desired.env.path, &desired.env.content, desired.env.mode);
+        let text = |c: &Credential| String::from_utf8_lossy(c.content.reveal()).into_owned();
+        let credentials = desired.credentials.iter();
+        let credentials: BTreeMap<_, _> = credentials.map(|c| (c.path.clone(), text(c))).collect();
+        for (path, content) in &credentials {
+            self.file(path, content, Credential::MODE);
+        }
+        let files = self.host.snapshot().files;
+        let left = files.keys().find(|path| {
+            path.parent() == Some(&desired.credentials_folder) && !credentials.contains_key(*path)
+        });
+        self.check(left.is_none(), format!("{left:?} is left over"));
         let mut units = BTreeSet::new();
         for service in &desired.services {
             let unit = service.unit.as_str();
@@ -121,6 +132,10 @@ impl Found<'_> {
             self.check(
                 run.env.as_ref() == Some(&desired.env.content),
                 format!("{unit} runs with another environment: {:?}", run.env),
+            );
+            self.check(
+                run.credentials == credentials,
+                format!("{unit} runs with other credentials: {:?}", run.credentials),
             );
             let has_i360 = wanted.tenant.spec.database.i360 && self.host.node(I360).is_some();
             self.check(

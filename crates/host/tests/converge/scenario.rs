@@ -1,7 +1,8 @@
 //! Random states of a host and random wishes.
 
 use cb_core::api::Host as HostObject;
-use cb_core::observed::{Secret, User};
+use cb_core::observed::User;
+use cb_core::secret::{FingerprintKey, Opened, SecretSource, SecretValue};
 use cb_host::memory::{MemoryHost, Node};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -95,7 +96,10 @@ impl Wish {
             spec["env"] = json!({"GREETING": value});
         }
         if self.secret {
-            spec["secretRefs"] = json!([{"name": "API_KEY", "file": SECRET}]);
+            spec["secretRefs"] = json!([
+                {"name": "API_KEY", "file": SECRET, "delivery": "Environment"},
+                {"name": "api-key", "file": SECRET},
+            ]);
         }
         if self.fixed {
             spec["ports"] = json!({"api": FIXED_PORT});
@@ -244,7 +248,7 @@ impl History {
             "/etc/nginx/conf.d/default.conf",
             Node::file("server {}\n", 0o644),
         );
-        host.set_secret(SECRET, Ok(Secret::new("one".into())));
+        set_secret(&host, "one");
         host.add_user("root", User { uid: 0, gid: 0 });
         if self.i360 {
             host.put(I360, Node::file("voters", 0o644));
@@ -362,7 +366,7 @@ impl World {
             Event::RemoveI360 => host.delete(I360),
             Event::ChangeSecret(one) => {
                 let value = if one { "one" } else { "two" };
-                host.set_secret(SECRET, Ok(Secret::new(value.into())));
+                set_secret(&host, value);
             }
             Event::Reboot => host.reboot(),
         }
@@ -519,4 +523,9 @@ impl World {
         }
         true
     }
+}
+
+fn set_secret(host: &MemoryHost, value: &str) {
+    let value = SecretValue::new(value, &FingerprintKey::new([1; 32]));
+    host.set_secret(SecretSource::File(SECRET.into()), Ok(Opened::Content(value)));
 }

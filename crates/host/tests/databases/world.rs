@@ -92,6 +92,7 @@ impl World {
             file: layout.database(&tenant).join("tenant.duckdb"),
             backups: layout.backups().join(tenant.as_str()),
             env_file: layout.env_file(&tenant),
+            credentials: layout.credentials(&tenant),
             timeout: Duration::from_secs(60),
             memory: 512 << 20,
             table: Some("schema_migrations".parse().unwrap()),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use cb_core::admission::Scan;
 use cb_core::manifest::parse;
+use cb_core::types::is_sealed_file;
 use cb_core::yaml::MAX_BYTES;
 use cb_runtime::Filter as _;
 
@@ -21,7 +22,7 @@ pub(super) fn of_commit(files: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Ve
     files.into_iter().filter(|(name, _)| counts(name)).collect()
 }
 
-/// Parses the files.
+/// Parses the files that are manifests.
 pub(super) fn scan(files: &BTreeMap<String, Vec<u8>>) -> Scan {
     let read = |(name, content): (&String, &Vec<u8>)| {
         let size = content.len();
@@ -35,7 +36,11 @@ pub(super) fn scan(files: &BTreeMap<String, Vec<u8>>) -> Scan {
     };
     Scan {
         complete: true,
-        files: files.iter().map(read).collect(),
+        files: files
+            .iter()
+            .filter(|(name, _)| !is_sealed_file(name))
+            .map(read)
+            .collect(),
     }
 }
 
@@ -51,12 +56,19 @@ mod tests {
             ".github/ci.yaml",
             "eu/.x.yaml",
             "ky04.status.yaml",
+            ".sops.yaml",
+            "ky04.env.age",
+            "ky04.sops.yaml",
+            "ky04.env",
         ];
         let files = names.map(|name| (name.to_owned(), b"kind: [".to_vec()));
         let kept = of_commit(files.into());
         let names: Vec<&str> = kept.keys().map(String::as_str).collect();
-        assert_eq!(names, ["eu/de/a.yml", "ky04.yaml"]);
+        let secrets = ["ky04.env.age", "ky04.sops.yaml"];
+        assert_eq!(names, ["eu/de/a.yml", secrets[0], secrets[1], "ky04.yaml"]);
         assert!(!scan(&kept).is_clean());
+        let parsed = scan(&kept).files;
+        assert!(secrets.iter().all(|name| !parsed.contains_key(*name)));
         let large = BTreeMap::from([("a.yaml".to_owned(), vec![b' '; MAX_BYTES + 1])]);
         assert!(scan(&large).files["a.yaml"].is_err());
     }

@@ -1,5 +1,6 @@
 //! What keeps a pass from its end, as the tenant's status says it.
 
+use cb_core::desired::DesireError;
 use cb_core::plan::{Aspect, BlockReason, Plan};
 use cb_core::status::{Facet, Problem};
 use cb_core::types::ObjectName;
@@ -9,6 +10,7 @@ pub(super) fn blocked(plan: &Plan) -> Vec<Problem> {
     let problem = |blocked: &cb_core::plan::Blocked| {
         let facet = match blocked.reason {
             BlockReason::PortTaken if blocked.aspect != Aspect::Proxy => Facet::Ports,
+            BlockReason::DiskLimitReached => Facet::Disk,
             _ => Facet::of_aspect(blocked.aspect),
         };
         Problem::new(facet, blocked.reason.as_str(), blocked.message.clone())
@@ -31,8 +33,14 @@ pub(super) fn no_application(application: &ObjectName) -> Problem {
     Problem::new(Facet::Manifest, "ApplicationNotFound", message)
 }
 
-pub(super) fn misfit(error: cb_core::desired::DesireError) -> Problem {
-    Problem::new(Facet::Manifest, "DoesNotFit", error.to_string())
+pub(super) fn misfit(error: DesireError) -> Problem {
+    let (facet, reason) = match error {
+        DesireError::Secret { .. } | DesireError::Variables { .. } => {
+            (Facet::Secrets, "SecretUnreadable")
+        }
+        _ => (Facet::Manifest, "DoesNotFit"),
+    };
+    Problem::new(facet, reason, error.to_string())
 }
 
 /// The reason while a record cannot be saved.

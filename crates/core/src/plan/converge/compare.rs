@@ -1,5 +1,7 @@
 //! A managed file or folder beside what was seen in its place.
 
+use std::path::Path;
+
 use super::Planner;
 use crate::desired::{Folder, FolderOwner, ManagedFile};
 use crate::observed::PathState;
@@ -50,12 +52,12 @@ impl Planner<'_> {
             Some(PathState::Link(_)) if self.cause == Cause::Drift => {
                 return Difference::Differs("a symbolic link is in its place".into());
             }
-            Some(other) => return self.conflict(file, &other.to_string()),
+            Some(other) => return conflict(&file.path, &other.to_string()),
         };
         match owner {
             Some(owner) if *owner == self.owner => {}
-            Some(owner) => return self.conflict(file, &format!("a file of {owner}")),
-            None => return self.conflict(file, "a file without the operator's mark"),
+            Some(owner) => return conflict(&file.path, &format!("a file of {owner}")),
+            None => return conflict(&file.path, "a file without the operator's mark"),
         }
         if *digest != file.digest() {
             return Difference::Differs("its content differs".into());
@@ -80,11 +82,11 @@ impl Planner<'_> {
             );
         }
     }
+}
 
-    fn conflict(&self, file: &ManagedFile, what: &str) -> Difference {
-        Difference::Conflict(format!(
-            "{} is {what}, not one that the operator wrote for this tenant; move it away, or choose another tenant name",
-            file.path.display()
-        ))
-    }
+pub(super) fn conflict(path: &Path, what: &str) -> Difference {
+    Difference::Conflict(format!(
+        "{} is {what}, not one that the operator wrote for this tenant; move it away, or choose another tenant name",
+        path.display()
+    ))
 }

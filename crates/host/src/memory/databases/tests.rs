@@ -20,6 +20,7 @@ fn database() -> Database {
         file: FILE.into(),
         backups: BACKUPS.into(),
         env_file: "/etc/cb/tenants/ky04/.env".into(),
+        credentials: "/etc/cb/tenants/ky04/credentials".into(),
         timeout: Duration::from_secs(1),
         memory: 1 << 20,
         table: Some("schema_migrations".parse().unwrap()),

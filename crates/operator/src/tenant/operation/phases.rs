@@ -9,10 +9,11 @@ use cb_core::api::{Application, Tenant, TenantSpec};
 use cb_core::database::BackupOrder;
 use cb_core::database::{Database, Job, JobFailure, Migrate, Progress, Report};
 use cb_core::desired::{Desired, check};
-use cb_core::observed::{Observed, Scope, Secret};
+use cb_core::observed::{Observed, Scope};
 use cb_core::operation::{Done, Failure, Found, Kind, Operation, Phase, Work};
 use cb_core::plan::{Action, BlockReason, converge};
 use cb_core::record::Record;
+use cb_core::secret::{Opened, SecretSource};
 use cb_core::status::{Facet, Problem};
 use cb_host::{ActionError, Host};
 use tokio_util::sync::CancellationToken;
@@ -25,8 +26,8 @@ use crate::tenant::{Engine, Findings};
 /// How often the status shows how far a job is.
 const SHOWN_EVERY: Duration = Duration::from_millis(250);
 
-/// The values of secrets, by file.
-pub(super) type Secrets = BTreeMap<PathBuf, Result<Secret, String>>;
+/// The values of secrets, by source.
+pub(super) type Secrets = BTreeMap<SecretSource, Result<Opened, String>>;
 
 impl<H: Host> Engine<H> {
     /// Does the work of the phase that is under way.
@@ -421,8 +422,7 @@ impl<H: Host> Engine<H> {
     async fn secrets(&self, record: &Record, operation: &Operation) -> Result<Secrets, Left> {
         let mut scope = Scope::of(record, None, &self.spec);
         for spec in operation.from.iter().chain([&operation.to]) {
-            let files = spec.secret_refs.iter().map(|s| s.file.as_str().into());
-            scope.secrets.extend(files);
+            scope.secrets.extend(SecretSource::all(spec));
         }
         let observed = self.host.observe(&scope).await;
         let observed = observed.map_err(|e| Left::Blocked(unreachable(e)))?;

@@ -3,7 +3,8 @@
 
 use cb_core::api::{DeletionPolicy, DriftPolicy};
 use cb_core::database::{Job, JobFailure};
-use cb_core::observed::{Health, Secret};
+use cb_core::observed::Health;
+use cb_core::secret::{FingerprintKey, Opened, SecretSource, SecretValue};
 use cb_core::operation::{FailedUpgrade, Failure, Phase, Request, Wish};
 use cb_core::record::{Phase as Life, Record};
 use cb_host::memory::{Content, Fault, JobFault};
@@ -479,8 +480,9 @@ async fn a_retained_tenant_comes_back_at_another_version() {
 /// Law 11: also what is printed line by line.
 #[test]
 fn no_line_of_a_secret_is_told() {
-    let secret = Secret::new("first line\nsecond line\n".into());
-    let secrets = [("/s".into(), Ok(secret))].into();
+    let value = SecretValue::new("first line\nsecond line\n", &FingerprintKey::new([1; 32]));
+    let source = SecretSource::File("/s".into());
+    let secrets = [(source, Ok(Opened::Content(value)))].into();
     let told = without_secrets("key: second line!".into(), &secrets);
     assert_eq!(told, "key: (secret)!");
 }

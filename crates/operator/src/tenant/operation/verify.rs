@@ -6,6 +6,7 @@ use std::time::Duration;
 use cb_core::desired::Desired;
 use cb_core::observed::Observed;
 use cb_core::operation::{Failure, Operation};
+use cb_core::secret::Opened;
 use cb_core::status::Problem;
 use cb_core::types::Version;
 use cb_host::Host;
@@ -144,11 +145,8 @@ impl<H: Host> Engine<H> {
 /// Law 11: what a service prints may hold what it was given.
 pub(super) fn without_secrets(mut line: String, secrets: &Secrets) -> String {
     // What is printed is cut into lines.
-    let values = secrets.values().flatten();
-    for part in values.flat_map(|secret| secret.reveal().lines().map(str::trim)) {
-        if !part.is_empty() {
-            line = line.replace(part, "(secret)");
-        }
+    for part in secrets.values().flatten().flat_map(Opened::lines) {
+        line = line.replace(part, "(secret)");
     }
     line
 }
