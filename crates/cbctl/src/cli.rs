@@ -1,6 +1,5 @@
 //! The command line: what can be said, and what the process ends with.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -8,9 +7,12 @@ use jiff::Timestamp;
 
 use crate::client::Client;
 use crate::commands::{
-    alerts, api_resources, apply, backup, completion, delete, describe, diff, drift, events,
-    explain, get, logs, ports, restore, rollout, source, upgrade, validate, version, wait_for,
+    alerts, api_resources, apply, backup, completion, config, delete, describe, diff, doctor,
+    drift, edit, events, explain, get, init, label, logs, patch, ports, render, restore, rollout,
+    source, suspend, top, upgrade, validate, version, wait_for,
 };
+use crate::complete;
+use crate::config::{Config, DEFAULT_SOCKET, Endpoint};
 use crate::error::CommandError;
 use crate::output::{Format, Ui};
 
@@ -21,17 +23,19 @@ use crate::output::{Format, Ui};
 #[derive(Debug, Parser)]
 #[command(name = "cbctl", version, max_term_width = 100)]
 struct Arguments {
-    /// The operator's socket
+    /// The operator, as unix:///PATH or https://HOST:PORT; comes before a context
     #[arg(
         long,
         global = true,
         value_name = "URL",
         env = "CBCTL_SERVER",
-        hide_env_values = true,
-        default_value = "unix:///run/cb/operator.sock",
-        value_parser = socket
+        hide_env_values = true
     )]
-    server: PathBuf,
+    server: Option<String>,
+    /// The context, as `cbctl config` has them; else the current one
+    #[arg(long, global = true, value_name = "NAME", env = "CBCTL_CONTEXT",
+          hide_env_values = true, add = complete::contexts())]
+    context: Option<String>,
     /// The form of the output
     #[arg(
         short,
@@ -62,6 +66,18 @@ enum Command {
     Apply(apply::Args),
     /// Delete objects
     Delete(delete::Args),
+    /// Change an object in an editor
+    Edit(edit::Args),
+    /// Change a part of an object
+    Patch(patch::Args),
+    /// Set or remove labels
+    Label(label::Args),
+    /// Set or remove annotations
+    Annotate(label::Args),
+    /// Have the operator leave tenants as they are
+    Suspend(suspend::Args),
+    /// Have the operator keep suspended tenants again
+    Resume(suspend::Args),
     /// Wait until objects have a condition, or are gone
     Wait(wait_for::Args),
     /// Show what would change, or what differs on the host now
@@ -72,13 +88,15 @@ enum Command {
     Events(events::Args),
     /// Show what a tenant's services wrote
     Logs(logs::Args),
+    /// Show what tenants use of the processor and of memory
+    Top(top::Args),
     /// Show which tenant's service has which port
     Ports(ports::Args),
     /// Show what needs a person now, or try the alert sinks out
     Alerts(alerts::Args),
     /// Bring a tenant to another version
     Upgrade(upgrade::Args),
-    /// Bring many tenants to another version, in waves
+    /// Bring many tenants to another version, in waves; restart services
     Rollout(rollout::Args),
     /// Make, list, verify and delete backups of a tenant
     Backup(backup::Args),
@@ -88,6 +106,14 @@ enum Command {
     Source(source::Args),
     /// Check manifests; needs no operator
     Validate(validate::Args),
+    /// Show the units, sites and environments of manifests; needs no operator
+    Render(render::Args),
+    /// Write a first Host, Application and Tenant; needs no operator
+    Init(init::Args),
+    /// Check this machine, and say how to mend it
+    Doctor(doctor::Args),
+    /// Show and change the contexts: which host's operator is asked
+    Config(config::Args),
     /// Show the versions of cbctl and of the operator
     Version(version::Args),
     /// Show the kinds of objects that the operator serves
@@ -108,10 +134,20 @@ pub(crate) type Done = Result<u8, CommandError>;
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
+    // A shell may ask for completions; then this ends here.
+    clap_complete::CompleteEnv::with_factory(command).complete();
     let arguments = Arguments::parse();
+    let ui = Ui::new(arguments.now.unwrap_or_else(Timestamp::now));
+    let endpoint = match arguments.endpoint() {
+        Ok(endpoint) => endpoint,
+        Err(error) => {
+            ui.error(&error);
+            return ExitCode::from(error.exit_code());
+        }
+    };
     let context = Context {
-        client: Client::new(arguments.server),
-        ui: Ui::new(arguments.now.unwrap_or_else(Timestamp::now)),
+        client: Client::new(endpoint),
+        ui,
         output: arguments.output,
     };
     let is_diff = matches!(arguments.command, Command::Diff(_) | Command::Drift(_));
@@ -123,6 +159,30 @@ pub(crate) fn main() -> ExitCode {
         if is_diff { 2 } else { error.exit_code() }
     });
     ExitCode::from(code)
+}
+
+/// The definition of the command line.
+pub(crate) fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
+impl Arguments {
+    /// Where the operator is asked. A command that asks none works without it.
+    fn endpoint(&self) -> Result<Endpoint, CommandError> {
+        let found = Config::load()
+            .and_then(|config| config.endpoint(self.server.as_deref(), self.context.as_deref()));
+        match self.command {
+            Command::Config(_)
+            | Command::Completion(_)
+            | Command::Explain(_)
+            | Command::Init(_)
+            | Command::Render(_)
+            | Command::Validate(_) => {
+                Ok(found.unwrap_or_else(|_| Endpoint::Socket(DEFAULT_SOCKET.into())))
+            }
+            _ => found,
+        }
+    }
 }
 
 fn run(command: &Command, context: &Context) -> Done {
@@ -137,11 +197,18 @@ fn run(command: &Command, context: &Context) -> Done {
             Command::Explain(args) => explain::run(args, context),
             Command::Apply(args) => apply::run(args, context).await,
             Command::Delete(args) => delete::run(args, context).await,
+            Command::Edit(args) => edit::run(args, context).await,
+            Command::Patch(args) => patch::run(args, context).await,
+            Command::Label(args) => label::run(args, label::What::Labels, context).await,
+            Command::Annotate(args) => label::run(args, label::What::Annotations, context).await,
+            Command::Suspend(args) => suspend::run(args, true, context).await,
+            Command::Resume(args) => suspend::run(args, false, context).await,
             Command::Wait(args) => wait_for::run(args, context).await,
             Command::Diff(args) => diff::run(args, context).await,
             Command::Drift(args) => drift::run(args, context).await,
             Command::Events(args) => events::run(args, context).await,
             Command::Logs(args) => logs::run(args, context).await,
+            Command::Top(args) => top::run(args, context).await,
             Command::Ports(args) => ports::run(args, context).await,
             Command::Alerts(args) => alerts::run(args, context).await,
             Command::Upgrade(args) => upgrade::run(args, context).await,
@@ -152,23 +219,13 @@ fn run(command: &Command, context: &Context) -> Done {
             Command::Validate(args) => validate::run(args, context),
             Command::Version(args) => version::run(args, context).await,
             Command::ApiResources(args) => api_resources::run(args, context).await,
-            Command::Completion(args) => completion::run(
-                args,
-                context,
-                &mut <Arguments as clap::CommandFactory>::command(),
-            ),
+            Command::Render(args) => render::run(args, context),
+            Command::Init(args) => init::run(args, context),
+            Command::Doctor(args) => doctor::run(args, context).await,
+            Command::Config(args) => config::run(args, context),
+            Command::Completion(args) => completion::run(args, context),
         }
     })
-}
-
-/// `unix:///PATH`, or the path alone.
-fn socket(text: &str) -> Result<PathBuf, String> {
-    let path = text.strip_prefix("unix://").unwrap_or(text);
-    if path.starts_with('/') {
-        Ok(path.into())
-    } else {
-        Err("write unix:///PATH, with the full path of the operator's socket".into())
-    }
 }
 
 #[cfg(test)]
@@ -177,15 +234,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        <Arguments as clap::CommandFactory>::command().debug_assert();
-    }
-
-    #[test]
-    fn a_server_is_a_socket() {
-        let path = |text| socket(text).ok();
-        assert_eq!(path("unix:///run/x.sock"), Some("/run/x.sock".into()));
-        assert_eq!(path("/run/x.sock"), Some("/run/x.sock".into()));
-        assert_eq!(path("https://host:6443"), None);
-        assert_eq!(path("unix://x.sock"), None);
+        command().debug_assert();
     }
 }

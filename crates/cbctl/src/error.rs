@@ -51,6 +51,15 @@ impl CommandError {
         }
     }
 
+    /// What the operator refused or would refuse, in its words.
+    pub(crate) fn said_by_server(message: String) -> Self {
+        Self {
+            kind: ErrorKind::Failed,
+            message,
+            hint: None,
+        }
+    }
+
     /// Adds what to do.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self {

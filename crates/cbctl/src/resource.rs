@@ -41,6 +41,20 @@ pub(crate) fn parse(words: &[String]) -> Result<Vec<Wanted>, CommandError> {
     Ok(out)
 }
 
+/// Reads words that name one object.
+pub(crate) fn single(words: &[String]) -> Result<(Kind, String), CommandError> {
+    let wanted = parse(words)?;
+    match wanted.as_slice() {
+        [
+            Wanted {
+                kind,
+                names: Some(names),
+            },
+        ] if names.len() == 1 => Ok((*kind, names[0].clone())),
+        _ => Err(CommandError::usage("you must name one object").hint("KIND NAME or KIND/NAME")),
+    }
+}
+
 const KINDS: &str = "the kinds are tenants (tn), applications (app) and hosts";
 
 fn slashed(words: &[String]) -> Result<Vec<Wanted>, CommandError> {

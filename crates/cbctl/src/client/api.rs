@@ -179,14 +179,18 @@ impl Client {
         text: &str,
         dry_run: bool,
     ) -> Result<Written, Error> {
-        let answer = self
-            .ask(Ask {
-                method: Method::PUT,
-                target: format!("{}{}", one(kind, name), dry(dry_run)),
-                media: "application/yaml",
-                body: Bytes::copy_from_slice(text.as_bytes()),
-            })
-            .await?;
+        self.write(Ask {
+            method: Method::PUT,
+            target: format!("{}{}", one(kind, name), dry(dry_run)),
+            media: "application/yaml",
+            body: Bytes::copy_from_slice(text.as_bytes()),
+        })
+        .await
+    }
+
+    /// A request that writes an object.
+    pub(super) async fn write(&self, ask: Ask) -> Result<Written, Error> {
+        let answer = self.ask(ask).await?;
         let result = answer
             .headers
             .get("x-cb-result")
@@ -252,11 +256,11 @@ pub(super) fn collection(kind: Kind) -> String {
     format!("/apis/{API_VERSION}/{}", kind.plural())
 }
 
-fn one(kind: Kind, name: &str) -> String {
+pub(super) fn one(kind: Kind, name: &str) -> String {
     format!("{}/{}", collection(kind), escaped(name))
 }
 
-fn dry(dry_run: bool) -> &'static str {
+pub(super) fn dry(dry_run: bool) -> &'static str {
     if dry_run { "?dryRun=All" } else { "" }
 }
 

@@ -77,7 +77,7 @@ impl Client {
     /// The lines of a watch. It has a connection of its own.
     pub(super) async fn changes(&self, target: String) -> Result<Changes, Error> {
         let mut connection = self.connect().await?;
-        let request = Ask::get(target).request();
+        let request = self.ready(&Ask::get(target))?;
         let answer = connection.send_request(request).await;
         let (head, body) = answer.map_err(Error::Broken)?.into_parts();
         if head.status.is_success() {

@@ -1,9 +1,11 @@
-//! The operator's API over its unix socket: one connection, kept open between
-//! requests and opened again if the operator closed it.
+//! The operator's API, over its unix socket or with TLS: one connection, kept
+//! open between requests and opened again if the operator closed it.
 //!
 //! [`api`] has the requests by name. What must not live here: what is printed.
 
 pub(crate) mod api;
+pub(crate) mod changes;
+mod connect;
 pub(crate) mod happenings;
 pub(crate) mod operations;
 pub(crate) mod rollouts;
@@ -12,19 +14,17 @@ mod status;
 
 use std::cell::Cell;
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
 
+use connect::Connection;
 pub(crate) use status::Status;
 
+use crate::config::Endpoint;
 use crate::error::plain;
 
 /// How long an answer may take. A change waits for the operator to read its
@@ -34,14 +34,17 @@ const ANSWER_TIME: Duration = Duration::from_secs(150);
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Nobody answers at the socket.
-    #[error("cannot reach the operator at {}: {}", path.display(), plain(cause))]
+    /// Nobody answers there.
+    #[error("cannot reach the operator at {at}: {}", plain(cause))]
     Unreachable {
-        /// The socket.
-        path: PathBuf,
+        /// The socket or URL.
+        at: String,
         /// Why.
         cause: io::Error,
     },
+    /// The context cannot be used.
+    #[error("{0}")]
+    Unsuitable(String),
     /// The answer broke off.
     #[error("the connection to the operator broke off")]
     Broken(#[source] hyper::Error),
@@ -60,6 +63,13 @@ impl Error {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
         let hint = match self {
+            Error::Unsuitable(_) => {
+                "`cbctl config set-context` changes it: --certificate-authority FILE, --token-file FILE"
+            }
+            Error::Unreachable { at, .. } if at.starts_with("https://") => {
+                "is the operator running there, and is it that address? \
+                 `cbctl config get-contexts` shows where each context leads"
+            }
             Error::Unreachable { cause, .. } => match cause.kind() {
                 io::ErrorKind::PermissionDenied => {
                     "run it as root, or as a member of the group in the Host's spec.api.group"
@@ -103,15 +113,15 @@ struct Answer {
 
 /// A client of the operator.
 pub(crate) struct Client {
-    path: PathBuf,
-    open: Cell<Option<SendRequest<Full<Bytes>>>>,
+    endpoint: Endpoint,
+    open: Cell<Option<Connection>>,
 }
 
 impl Client {
-    /// A client for this socket. Nothing is opened yet.
-    pub(crate) fn new(path: PathBuf) -> Self {
+    /// A client for this operator. Nothing is opened yet.
+    pub(crate) fn new(endpoint: Endpoint) -> Self {
         Self {
-            path,
+            endpoint,
             open: Cell::new(None),
         }
     }
@@ -134,8 +144,9 @@ impl Client {
             if !fresh && connection.ready().await.is_err() {
                 continue;
             }
+            let request = self.ready(&ask)?;
             let answer = async {
-                let (head, body) = connection.send_request(ask.request()).await?.into_parts();
+                let (head, body) = connection.send_request(request).await?.into_parts();
                 Ok::<_, hyper::Error>((head, body.collect().await?.to_bytes()))
             };
             match answer.await {
@@ -151,18 +162,22 @@ impl Client {
         }
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Error> {
-        let unreachable = |cause| Error::Unreachable {
-            path: self.path.clone(),
-            cause,
-        };
-        let stream = UnixStream::connect(&self.path).await.map_err(unreachable)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(Error::Broken)?;
-        // Its end is seen by the next request.
-        tokio::spawn(connection);
-        Ok(sender)
+    /// Where the operator is asked.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        connect::open(&self.endpoint).await
+    }
+
+    /// The request, with what it takes to be let in.
+    fn ready(&self, ask: &Ask) -> Result<Request<Full<Bytes>>, Error> {
+        let mut request = ask.request();
+        if let Some(credentials) = connect::credentials(&self.endpoint)? {
+            request.headers_mut().insert(AUTHORIZATION, credentials);
+        }
+        Ok(request)
     }
 }
 
@@ -203,6 +218,7 @@ mod tests {
     use super::*;
     use hyper::Response;
     use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
     use std::convert::Infallible;
     use tokio::net::UnixListener;
 
@@ -225,7 +241,7 @@ mod tests {
                 done.await.unwrap();
             }
         });
-        let client = Client::new(path);
+        let client = Client::new(Endpoint::Socket(path));
         let kind = cb_core::api::Kind::Tenant;
         for _ in 0..2 {
             assert_eq!(client.get(kind, "a").await.unwrap().name(), "a");

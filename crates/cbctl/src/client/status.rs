@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cb_core::api::{GROUP, Kind};
+use cb_core::api::Kind;
 use serde::Deserialize;
 
 /// Kubernetes' `Status`, or a problem document (RFC 9457).
@@ -68,13 +68,13 @@ impl fmt::Display for Status {
             "NotFound" if !name.is_empty() => {
                 write!(
                     f,
-                    "Error from server (NotFound): {kind}.{GROUP} \"{name}\" not found"
+                    "Error from server (NotFound): {kind} \"{name}\" not found"
                 )
             }
             "AlreadyExists" if !name.is_empty() => {
                 write!(
                     f,
-                    "Error from server (AlreadyExists): {kind}.{GROUP} \"{name}\" already exists"
+                    "Error from server (AlreadyExists): {kind} \"{name}\" already exists"
                 )
             }
             "Invalid" if !causes.is_empty() => {

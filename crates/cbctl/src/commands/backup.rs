@@ -34,6 +34,7 @@ enum Command {
     /// Make one
     Create {
         /// The tenant
+        #[arg(add = crate::complete::tenants())]
         tenant: String,
         #[command(flatten)]
         waiting: Waiting,
@@ -41,6 +42,7 @@ enum Command {
     /// List them, newest first, with the copies off the host
     List {
         /// The tenant
+        #[arg(add = crate::complete::tenants())]
         tenant: String,
         /// Leave out the headers
         #[arg(long)]
@@ -49,6 +51,7 @@ enum Command {
     /// Read one whole and compare it with what was recorded of it
     Verify {
         /// The tenant
+        #[arg(add = crate::complete::tenants())]
         tenant: String,
         /// The backup
         backup: String,
@@ -56,6 +59,7 @@ enum Command {
     /// Bring one back from off the host, for `cbctl restore`
     Fetch {
         /// The tenant
+        #[arg(add = crate::complete::tenants())]
         tenant: String,
         /// The backup; one that is on the host is left as it is
         backup: String,
@@ -63,6 +67,7 @@ enum Command {
     /// Delete one; a copy off the host stays
     Delete {
         /// The tenant
+        #[arg(add = crate::complete::tenants())]
         tenant: String,
         /// The backup
         backup: String,

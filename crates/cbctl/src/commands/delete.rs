@@ -26,7 +26,7 @@ Examples:
 )]
 pub(crate) struct Args {
     /// KIND NAME… or KIND/NAME…
-    #[arg(value_name = "KIND NAME")]
+    #[arg(value_name = "KIND NAME", add = crate::complete::objects())]
     objects: Vec<String>,
     #[command(flatten)]
     files: Files,

@@ -29,7 +29,7 @@ Examples:
 )]
 pub(crate) struct Args {
     /// Only these tenants
-    #[arg(value_name = "TENANT")]
+    #[arg(value_name = "TENANT", add = crate::complete::tenants())]
     tenants: Vec<String>,
     #[command(flatten)]
     files: Files,

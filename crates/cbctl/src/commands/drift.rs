@@ -22,7 +22,7 @@ Examples:
   cbctl drift -o json")]
 pub(crate) struct Args {
     /// Only these tenants
-    #[arg(value_name = "TENANT")]
+    #[arg(value_name = "TENANT", add = crate::complete::tenants())]
     tenants: Vec<String>,
 }
 

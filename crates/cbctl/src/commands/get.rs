@@ -23,7 +23,7 @@ use crate::resource::{self, Wanted};
   cbctl get tenant ky04 -w")]
 pub(crate) struct Args {
     /// KIND [NAME…], KIND,KIND or KIND/NAME…
-    #[arg(required = true, value_name = "KIND [NAME]")]
+    #[arg(required = true, value_name = "KIND [NAME]", add = crate::complete::objects())]
     objects: Vec<String>,
     /// Only objects with these labels, as `a=b,c!=d,e in (f,g),!h`
     #[arg(short = 'l', long, value_name = "SELECTOR")]

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::follow::tenant;
 use super::wait;
 use crate::cli::{Context, Done};
+use crate::config::Endpoint;
 use crate::error::{CommandError, plain};
 use crate::output::Format;
 
@@ -28,7 +29,7 @@ const SIGPIPE: i32 = 13;
   cbctl logs ky04 --since 10m")]
 pub(crate) struct Args {
     /// The tenant
-    #[arg(value_name = "TENANT")]
+    #[arg(value_name = "TENANT", add = crate::complete::tenants())]
     tenant: String,
     /// Only this service, as the Application names it; may be given again
     #[arg(short, long, value_name = "NAME")]
@@ -47,6 +48,11 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) async fn run(args: &Args, context: &Context) -> Done {
     Format::among(context.output, &[])?;
+    if let Endpoint::Tls(server) = context.client.endpoint() {
+        let message = "logs are read from the journal of the machine that cbctl runs on";
+        let hint = format!("ssh {} cbctl logs {}", server.host, args.tenant);
+        return Err(CommandError::usage(message).hint(hint));
+    }
     let name = tenant(&args.tenant)?;
     let object = context.client.get(Kind::Tenant, &name).await?;
     let services = object.tenant_status().services;

@@ -19,6 +19,7 @@ Examples:
 )]
 pub(crate) struct Args {
     /// The tenant
+    #[arg(add = crate::complete::tenants())]
     tenant: String,
     /// The backup; `cbctl backup list TENANT` lists them
     backup: String,

@@ -5,6 +5,7 @@ mod show;
 
 use std::time::Duration;
 
+use cb_core::api::Kind;
 use cb_core::rollout::{Rollout, WaveSize};
 use serde_json::{Value, json};
 
@@ -13,6 +14,7 @@ use super::{plural, wait};
 use crate::cli::{Context, Done};
 use crate::client::rollouts::read;
 use crate::error::CommandError;
+use crate::object::full_name;
 use crate::output::{Format, document, one_line};
 
 /// The arguments.
@@ -29,7 +31,8 @@ Examples:
   cbctl rollout start --all --to v0.3.0 --wave 10% --pause 5m --max-failures 2
   cbctl rollout status -w
   cbctl rollout resume --retry-failed
-  cbctl rollout undo rollout-7"
+  cbctl rollout undo rollout-7
+  cbctl rollout restart ky04"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -49,6 +52,7 @@ enum Command {
         watch: bool,
     },
     /// List them, newest first
+    #[command(visible_alias = "history")]
     List {
         /// Leave out the headers
         #[arg(long)]
@@ -77,6 +81,12 @@ enum Command {
         /// Follow it to its end
         #[arg(long)]
         wait: bool,
+    },
+    /// Stop and start every service of tenants, with the same version
+    Restart {
+        /// The tenants
+        #[arg(required = true, value_name = "TENANT", add = crate::complete::tenants())]
+        tenants: Vec<String>,
     },
 }
 
@@ -158,6 +168,7 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Done {
             let answer = context.client.tell_rollout(&id, "undo", &json!({})).await?;
             said(&answer, &read(&answer)?, "is being undone", *wait, context).await
         }
+        Command::Restart { tenants } => restart(tenants, context).await,
     }
 }
 
@@ -188,6 +199,34 @@ impl Start {
             (Some(text), _) => spec["selector"] = text.as_str().into(),
         }
         Ok(spec)
+    }
+}
+
+/// One tenant after the other; one that cannot be restarted stops none.
+async fn restart(tenants: &[String], context: &Context) -> Done {
+    let names = tenants.iter().map(|word| tenant(word));
+    let mut failed = false;
+    for name in names.collect::<Result<Vec<_>, _>>()? {
+        match context.client.restart(&name).await {
+            Ok(object) => {
+                let full = full_name(Kind::Tenant, &name);
+                match context.output {
+                    None => context.ui.line(&format!("{full} restarted")),
+                    Some(Format::Name) => context.ui.line(&full),
+                    Some(format) => context.ui.print(&document(object.value(), format)?),
+                }
+            }
+            Err(error) if error.is_final() => return Err(error.into()),
+            Err(error) => {
+                context.ui.error(&error.into());
+                failed = true;
+            }
+        }
+    }
+    if failed {
+        Err(CommandError::said())
+    } else {
+        Ok(0)
     }
 }
 

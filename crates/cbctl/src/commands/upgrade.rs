@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     /// The tenant
-    #[arg(required = true)]
+    #[arg(required = true, add = crate::complete::tenants())]
     tenant: Option<String>,
     /// The version, one that the Application lists
     #[arg(long, value_name = "VERSION", required = true)]
@@ -54,11 +54,13 @@ enum Command {
     /// Show the versions of a tenant and its last upgrade
     Status {
         /// The tenant
+        #[arg(add = crate::complete::tenants())]
         tenant: String,
     },
     /// Try again what failed, or have go on what is halted
     Retry {
         /// The tenant
+        #[arg(add = crate::complete::tenants())]
         tenant: String,
         #[command(flatten)]
         waiting: Waiting,

@@ -20,7 +20,7 @@ use crate::resource::{self, Wanted};
   cbctl wait tenant/oh09 --for=delete")]
 pub(crate) struct Args {
     /// KIND/NAME…, KIND NAME…, or KIND with a selector or --all
-    #[arg(required = true, value_name = "KIND/NAME")]
+    #[arg(required = true, value_name = "KIND/NAME", add = crate::complete::objects())]
     objects: Vec<String>,
     /// What is waited for: condition=TYPE, condition=TYPE=STATUS or delete
     #[arg(long = "for", value_name = "WHAT")]
