@@ -43,9 +43,11 @@ fn a_folder_that_goes_away_and_files_that_vanish_together_prune_nothing() -> Res
     world.host.sh("mv /etc/cb/manifests /etc/cb/away")?;
     world.wait_warned(&["the folder of manifests is not read in full"])?;
     world.wait_warned(&["4 tenants are in no file but not removed"])?;
+    world.wait_host_alerts(&["FolderNotRead", "MassDisappearance"])?;
     world.wait_served(&FOUR)?;
     world.host.sh("mv /etc/cb/away /etc/cb/manifests")?;
     world.goes_on("al01")?;
+    world.wait_host_alerts(&[])?;
 
     // An empty folder in its place, as a mount that went away leaves it.
     world

@@ -93,7 +93,7 @@ impl Fleet {
         let text = self.cbctl("source sync", 0)?;
         let applied = format!("Applied:     {commit}\n");
         assert!(text.contains(&applied), "{text}");
-        Ok(())
+        self.world.wait_host_alerts(&[])
     }
 
     /// The newest commit is not in effect, with these words.
@@ -102,6 +102,16 @@ impl Fleet {
         for word in words {
             assert!(text.contains(word), "no {word} in {text}");
         }
+        let state = text.lines().find_map(|line| line.strip_prefix("State:"));
+        let state = state.unwrap_or_default().trim();
+        let reason = match state {
+            "Unreachable" => "SourceUnreachable",
+            refused => refused,
+        };
+        self.world.waits("it is an alert", || {
+            let text = self.cbctl("alerts", 0)?;
+            Ok(text.contains(&format!("<none>   {reason}")))
+        })?;
         Ok(text)
     }
 
@@ -364,5 +374,69 @@ fn changes_are_committed_and_tokens_kept() -> Result<()> {
     fleet.takes(&fleet.git("rev-parse HEAD")?)?;
     host.sh("! journalctl --no-pager | grep -e wr0ng -e s3cr3t\n\
          ! grep -r -e wr0ng -e s3cr3t /var/lib/cb /run/systemd/transient")?;
+    Ok(())
+}
+
+/// A push takes effect at once when the server tells of it, over ssh too; who
+/// has not the secret or the right key is not believed (law 11).
+#[test]
+fn a_push_is_told_of_and_fetched_over_ssh() -> Result<()> {
+    let world = World::installed("pushed")?;
+    let source = "repository: ssh://git@git.example.org/srv/git/fleet, sshKeyFile: /etc/cb/fleet.key, \
+                  knownHostsFile: /etc/cb/known_hosts, \
+                  webhook: {address: '127.0.0.1:9700', secretFile: /etc/cb/hook}";
+    let fleet = Fleet::installed(world, source, &["ky04"])?;
+    let world = &fleet.world;
+    let host = &world.host;
+    host.sh(
+        "echo '127.0.0.1 git.example.org' >>/etc/hosts; useradd -m -s /bin/sh git; systemctl start ssh\n\
+         umask 077; printf key >/etc/cb/hook; ssh-keygen -q -t ed25519 -N '' -f /etc/cb/fleet.key\n\
+         mkdir /home/git/.ssh; cp /etc/cb/fleet.key.pub /home/git/.ssh/authorized_keys\n\
+         chown -R git: /home/git/.ssh /srv/git/fleet; umask 022\n\
+         echo \"git.example.org $(cut -d' ' -f1,2 /etc/cb/fleet.key.pub)\" >/etc/cb/known_hosts",
+    )?;
+    world.start()?;
+    // Not the server that is known.
+    fleet.refuses(&["State:       Unreachable", "Host key verification failed"])?;
+    host.sh("for key in /etc/ssh/ssh_host_*.pub; do echo \"git.example.org $(cut -d' ' -f1,2 $key)\"; done >/etc/cb/known_hosts")?;
+    fleet.takes(&fleet.git("rev-parse HEAD")?)?;
+    world.wait_served(&["ky04"])?;
+
+    fleet.write("ky04.yaml", &tiny("ky04", "env: {SEEN: two}"))?;
+    let second = fleet.commit("second")?;
+    let tell = |header: &str| {
+        host.sh(&format!(
+            "curl -s -o /dev/null -w '%{{http_code}}' -H '{header}' -d hello http://127.0.0.1:9700/"
+        ))
+    };
+    for header in [
+        "X-Nothing: key",
+        "X-Gitlab-Token: kex",
+        "X-Hub-Signature-256: sha256=00",
+    ] {
+        assert_eq!(tell(header)?, "401", "{header}");
+    }
+    // `printf hello | openssl dgst -sha256 -hmac key`
+    let signed = "9307b3b915efb5171ff14d8cb55fbcc798c6c0ef1456d66ded1a6aa723a58b7b";
+    assert_eq!(
+        tell(&format!("X-Hub-Signature-256: sha256={signed}"))?,
+        "202"
+    );
+    fleet.wait_revision("ky04", &second)?;
+    fleet.write("ky04.yaml", &tiny("ky04", "env: {SEEN: three}"))?;
+    let third = fleet.commit("third")?;
+    assert_eq!(tell("X-Gitlab-Token: key")?, "202");
+    fleet.wait_revision("ky04", &third)?;
+
+    // A secret that others can read is none.
+    host.sh("chmod 644 /etc/cb/hook")?;
+    assert_eq!(tell("X-Gitlab-Token: key")?, "503");
+    // Another key opens nothing.
+    host.sh(
+        "umask 077; rm /etc/cb/fleet.key; ssh-keygen -q -t ed25519 -N '' -f /etc/cb/fleet.key",
+    )?;
+    fleet.refuses(&["State:       Unreachable", "Permission denied"])?;
+    world.wait_served(&["ky04"])?;
+    host.sh("! journalctl --no-pager -u cb-operator | grep -e 'PRIVATE KEY'")?;
     Ok(())
 }

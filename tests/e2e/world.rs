@@ -184,6 +184,19 @@ impl World {
         waited.with_context(|| self.host.journal("cb-operator"))
     }
 
+    /// Waits until just these alerts are about the host itself.
+    pub(crate) fn wait_host_alerts(&self, reasons: &[&str]) -> Result<()> {
+        self.waits(&format!("the host's alerts are {reasons:?}"), || {
+            let text = self.host.sh("cbctl alerts -o json")?;
+            let overview: Value = serde_json::from_str(&text)?;
+            let alerts = overview["alerts"].as_array();
+            let of_host = alerts.into_iter().flatten();
+            let of_host = of_host.filter(|alert| alert["tenant"].is_null());
+            let firing: Vec<_> = of_host.map(|alert| &alert["reason"]).collect();
+            Ok(firing == reasons)
+        })
+    }
+
     /// The status file beside a manifest.
     pub(crate) fn status_file(&self, stem: &str) -> Result<Value> {
         let text = self

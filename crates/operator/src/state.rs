@@ -10,12 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use cb_core::alert::HostProblems;
 use cb_core::api::{Application, Host, Tenant, TenantStatus};
 use cb_core::database::Database;
 use cb_core::record::{Phase, Record};
 use cb_core::types::{ObjectName, TenantName};
 use cb_runtime::store::Store;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// How many changes of objects a watcher may lag behind.
 const HISTORY: usize = 4096;
@@ -95,6 +97,7 @@ pub struct State {
     store: Arc<dyn RecordStore>,
     tenants: Store<TenantName, PublishedTenant>,
     published_applications: Store<ObjectName, ApplicationRecord>,
+    host_problems: watch::Sender<HostProblems>,
 }
 
 #[derive(Default)]
@@ -135,6 +138,7 @@ impl State {
             store,
             tenants: Store::starting_at(first, HISTORY),
             published_applications: Store::starting_at(first, HISTORY),
+            host_problems: watch::Sender::default(),
         };
         for name in state.names() {
             state.publish(&name);
@@ -207,6 +211,23 @@ impl State {
             .collect();
         inner.refused = refused;
         changed
+    }
+
+    /// Sets all that is wrong with one condition of the host itself: reasons,
+    /// and what would be right.
+    pub fn set_host_problems(
+        &self,
+        condition: &'static str,
+        problems: impl IntoIterator<Item = (&'static str, String)>,
+    ) {
+        let now = jiff::Timestamp::now();
+        self.host_problems
+            .send_if_modified(|known| known.set(condition, problems, now));
+    }
+
+    /// What is wrong with the host itself.
+    pub fn host_problems(&self) -> watch::Receiver<HostProblems> {
+        self.host_problems.subscribe()
     }
 
     /// The tenants as the API shows them.

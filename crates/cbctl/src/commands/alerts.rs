@@ -55,7 +55,7 @@ async fn list(args: &Args, context: &Context) -> Done {
         let mut table = Table::new(["TENANT", "REASON", "SINCE", "REVISION", "MESSAGE"]);
         for alert in alerts {
             table.row(vec![
-                alert.tenant.to_string(),
+                or_none(alert.tenant.map(|tenant| tenant.to_string())),
                 alert.reason,
                 age(Some(alert.since), context.ui.now),
                 alert.revision.to_string(),

@@ -25,7 +25,7 @@ pub(super) fn of(
     now: Timestamp,
 ) -> Vec<Alert> {
     let alert = |reason: &str, message: String| Alert {
-        tenant: tenant.clone(),
+        tenant: Some(tenant.clone()),
         reason: reason.to_owned(),
         revision: drifted.observed_generation,
         condition: DRIFTED.to_owned(),
@@ -72,7 +72,7 @@ pub fn corrected<'a>(
         let known = DriftKind::ALL.iter().any(|kind| kind.as_str() == word);
         let reason = if known { word } else { CORRECTED };
         let alert = alerts.entry(reason).or_insert_with(|| Alert {
-            tenant: tenant.clone(),
+            tenant: Some(tenant.clone()),
             reason: reason.to_owned(),
             revision,
             condition: CORRECTED.to_owned(),

@@ -7,9 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Alert, Judgement, Judgements, Message, State};
+use super::{Alert, Judgement, Judgements, Message, State, Subject};
 use crate::digest;
-use crate::types::TenantName;
 
 /// How many messages wait for a sink at most, the oldest go first; and how many
 /// alerts they may hold together.
@@ -46,13 +45,15 @@ pub struct Outbox {
     recent: VecDeque<Timestamp>,
 }
 
-/// The alerts with one reason, by tenant.
+/// The alerts with one reason, by subject.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Group {
     /// What is wrong.
-    firing: BTreeMap<TenantName, Alert>,
+    #[serde(with = "by_subject")]
+    firing: BTreeMap<Subject, Alert>,
     /// What the newest message says is wrong.
-    told: BTreeMap<TenantName, Alert>,
+    #[serde(with = "by_subject")]
+    told: BTreeMap<Subject, Alert>,
     /// Since when the two differ.
     changed: Option<Timestamp>,
     /// When the newest message was written.
@@ -76,7 +77,7 @@ impl Outbox {
     /// Takes note of all that is known now. Returns whether anything changed
     /// that must not be forgotten.
     pub fn observe(&mut self, judgements: &Judgements, now: Timestamp) -> bool {
-        let mut firing: BTreeMap<String, BTreeMap<TenantName, Alert>> = BTreeMap::new();
+        let mut firing: BTreeMap<String, BTreeMap<Subject, Alert>> = BTreeMap::new();
         for alert in judgements.values().flat_map(|judgement| &judgement.firing) {
             let group = firing.entry(alert.reason.clone()).or_default();
             group.insert(alert.tenant.clone(), alert.clone());
@@ -256,6 +257,30 @@ impl Group {
                 .values()
                 .zip(self.told.values())
                 .all(|(firing, told)| firing.is_same(told))
+    }
+}
+
+/// A map of alerts, kept as their list: the keys are in them, and the host has
+/// no name that a text could have for a key.
+mod by_subject {
+    use super::{Alert, BTreeMap, Deserialize, Subject};
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        alerts: &BTreeMap<Subject, Alert>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(alerts.values())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<Subject, Alert>, D::Error> {
+        let alerts = Vec::<Alert>::deserialize(deserializer)?;
+        Ok(alerts
+            .into_iter()
+            .map(|alert| (alert.tenant.clone(), alert))
+            .collect())
     }
 }
 

@@ -21,21 +21,32 @@ pub(super) fn summary(message: &Message) -> String {
         State::Resolved => ("RESOLVED", &message.resolved),
     };
     let who = match tenants.as_slice() {
-        [one] => format!("tenant {}", one.tenant),
-        several => format!("{} tenants", several.len()),
+        [one] => whom(one, &message.host),
+        several => format!("{} tenants on {}", several.len(), message.host),
     };
-    format!("[{word}] {}: {who} on {}", message.reason, message.host)
+    format!("[{word}] {}: {who}", message.reason)
+}
+
+fn whom(alert: &Alert, host: &str) -> String {
+    match &alert.tenant {
+        Some(tenant) => format!("tenant {tenant} on {host}"),
+        None => format!("host {host}"),
+    }
 }
 
 /// Several lines: the summary, then each tenant.
 #[must_use]
 pub fn text(message: &Message) -> String {
     let mut out = summary(message);
+    let name = |alert: &Alert| {
+        let tenant = alert.tenant.as_ref().map(ToString::to_string);
+        tenant.unwrap_or_else(|| format!("host {}", message.host))
+    };
     list(&mut out, &message.firing, |alert| {
-        format!("- {}: {}", alert.tenant, alert.message.replace('\n', " "))
+        format!("- {}: {}", name(alert), alert.message.replace('\n', " "))
     });
     list(&mut out, &message.resolved, |alert| {
-        format!("- {}: resolved", alert.tenant)
+        format!("- {}: resolved", name(alert))
     });
     out
 }
@@ -104,10 +115,9 @@ pub fn alertmanager(message: &Message, now: Timestamp) -> String {
     let alerts: Vec<Value> = firing
         .chain(resolved)
         .map(|(alert, end)| {
-            json!({
+            let mut value = json!({
                 "labels": {
                     "alertname": alert.reason,
-                    "tenant": alert.tenant,
                     "host": message.host,
                     "condition": alert.condition,
                     "revision": alert.revision.to_string(),
@@ -115,12 +125,16 @@ pub fn alertmanager(message: &Message, now: Timestamp) -> String {
                     "job": "cb-operator",
                 },
                 "annotations": {
-                    "summary": format!("{}: tenant {} on {}", alert.reason, alert.tenant, message.host),
+                    "summary": format!("{}: {}", alert.reason, whom(alert, &message.host)),
                     "description": alert.message,
                 },
                 "startsAt": alert.since.min(end).to_string(),
                 "endsAt": end.to_string(),
-            })
+            });
+            if let Some(tenant) = &alert.tenant {
+                value["labels"]["tenant"] = json!(tenant);
+            }
+            value
         })
         .collect();
     Value::Array(alerts).to_string()

@@ -15,7 +15,7 @@ fn name(tenant: &str) -> TenantName {
 
 fn alert(tenant: &str, reason: &str, revision: u64) -> Alert {
     Alert {
-        tenant: name(tenant),
+        tenant: Some(name(tenant)),
         reason: reason.to_owned(),
         revision,
         condition: STALLED.to_owned(),
@@ -238,17 +238,17 @@ fn a_new_try_resolves_nothing_and_being_ready_does() {
         firing: Vec::new(),
         undecided: true,
     };
-    let trying = Judgements::from([(name("a"), undecided)]);
+    let trying = Judgements::from([(Some(name("a")), undecided)]);
     assert!(!outbox.observe(&trying, at(20)));
     assert_eq!(outbox.firing().count(), 1);
     // Another reason takes the place of the first.
     let mut other = firing(&[alert("a", "Unhealthy", 1)]);
-    other.get_mut("a").unwrap().undecided = true;
+    other.get_mut(&Some(name("a"))).unwrap().undecided = true;
     outbox.observe(&other, at(30));
     let reasons: Vec<_> = outbox.firing().map(|a| a.reason.clone()).collect();
     assert_eq!(reasons, ["Unhealthy"]);
     outbox.observe(
-        &Judgements::from([(name("a"), Judgement::default())]),
+        &Judgements::from([(Some(name("a")), Judgement::default())]),
         at(40),
     );
     assert_eq!(outbox.firing().count(), 0);
@@ -359,11 +359,11 @@ proptest! {
                 prop_assert!(!(message.firing.is_empty() && message.resolved.is_empty()));
                 let before = known.clone();
                 for old in &message.resolved {
-                    let of = (old.tenant.to_string(), old.reason.clone());
+                    let of = (format!("{:?}", old.tenant), old.reason.clone());
                     prop_assert_eq!(known.remove(&of), Some(old.revision));
                 }
                 for new in &message.firing {
-                    known.insert((new.tenant.to_string(), new.reason.clone()), new.revision);
+                    known.insert((format!("{:?}", new.tenant), new.reason.clone()), new.revision);
                 }
                 prop_assert_ne!(before, known.clone());
             }
@@ -374,16 +374,16 @@ proptest! {
             now = now.max(next.as_second() - at(0).as_second());
             for message in written(&mut outbox, &pace, at(now)) {
                 for old in &message.resolved {
-                    known.remove(&(old.tenant.to_string(), old.reason.clone()));
+                    known.remove(&(format!("{:?}", old.tenant), old.reason.clone()));
                 }
                 for new in &message.firing {
-                    known.insert((new.tenant.to_string(), new.reason.clone()), new.revision);
+                    known.insert((format!("{:?}", new.tenant), new.reason.clone()), new.revision);
                 }
             }
         }
         prop_assert!(outbox.next(&pace, at(now)).is_none_or(|at| at > horizon));
         let wrong: BTreeMap<(String, String), u64> = last.values().flat_map(|j| &j.firing)
-            .map(|a| ((a.tenant.to_string(), a.reason.clone()), a.revision))
+            .map(|a| ((format!("{:?}", a.tenant), a.reason.clone()), a.revision))
             .collect();
         prop_assert_eq!(known, wrong);
     }

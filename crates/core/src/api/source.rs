@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{GitRef, GitUrl, HostPath, RepositoryPath};
+use crate::types::{GitRef, GitUrl, HostPath, ListenAddress, RepositoryPath};
 
 /// Where the manifests come from. Without `git` they are the files in
 /// `paths.manifests`.
@@ -49,6 +49,10 @@ pub struct GitRepository {
     /// token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<HostPath>,
+    /// Where the git server tells of a push, so that it takes effect before the
+    /// interval is over. Default: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<SourceWebhook>,
     /// Whose signature a commit must have. Default: none is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<VerifyCommits>,
@@ -56,6 +60,19 @@ pub struct GitRepository {
     /// push it. Without, they say what to commit where. Default `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub write_back: bool,
+}
+
+/// Where a git server tells of a push: a POST with the `X-Hub-Signature-256` of
+/// GitHub, Gitea and Forgejo, or the `X-Gitlab-Token` of GitLab.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SourceWebhook {
+    /// An address of this machine and a port, spoken to in HTTP: have a proxy
+    /// with TLS before it where others can listen.
+    pub address: ListenAddress,
+    /// The secret that the git server was given: a file that root alone can
+    /// read.
+    pub secret_file: HostPath,
 }
 
 /// Whose signature a commit must have.

@@ -1,11 +1,13 @@
-//! Follows the tenants' statuses, and the events of drift that was put right,
-//! and says what they mean for alerts.
+//! Follows the tenants' statuses, the events of drift that was put right and
+//! what is wrong with the host, and says what they mean for alerts.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cb_core::alert::{Alert, Judgement, Judgements, Outbox, corrected, is_correction, of};
+use cb_core::alert::{
+    Alert, HostProblems, Judgement, Judgements, Outbox, corrected, is_correction, of,
+};
 use cb_core::types::TenantName;
 use cb_runtime::store::{Change, ChangeKind, Watch, WatchError};
 use jiff::Timestamp;
@@ -33,6 +35,7 @@ struct View {
     /// Events of drift that was put right, by their names in the API.
     corrections: BTreeMap<String, Arc<Published>>,
     changed_events: Watch<String, Published>,
+    host: watch::Receiver<HostProblems>,
 }
 
 impl Feed {
@@ -65,6 +68,7 @@ impl Feed {
             changed_tenants,
             corrections: corrections.collect(),
             changed_events,
+            host: self.state.host_problems(),
         })
     }
 
@@ -108,11 +112,15 @@ impl View {
         let mut judgements: Judgements = self
             .tenants
             .iter()
-            .map(|(name, tenant)| (name.clone(), of(name, tenant.tenant.status.as_ref(), now)))
+            .map(|(name, tenant)| {
+                let judgement = of(name, tenant.tenant.status.as_ref(), now);
+                (Some(name.clone()), judgement)
+            })
             .collect();
+        judgements.insert(None, self.host.borrow().judge());
         let mut first = None;
         for (name, events) in self.corrections_by_tenant() {
-            let Some((tenant, judgement)) = self.tenants.get(&name).zip(judgements.get_mut(&name))
+            let Some((tenant, judgement)) = self.tenants.get(&name).zip(judgements.get_mut(&Some(name.clone())))
             else {
                 continue;
             };
@@ -146,6 +154,8 @@ impl View {
                 let change = change?;
                 self.take_event(&change);
             }
+            // State outlives this task, so it is never gone.
+            Ok(()) = self.host.changed() => {}
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
         }
         while let Some(change) = self.changed_tenants.try_next()? {

@@ -48,7 +48,7 @@ pub async fn serve_metrics(
     stop: CancellationToken,
 ) {
     let serve = async {
-        let listener = bind(address).await;
+        let listener = bind(address, "spec.api.metricsAddress").await;
         tracing::info!("metrics on http://{address}/metrics");
         let router = public(backend);
         let mut connections = accept(&listener, MAX_CONNECTIONS, &stop, |_| router.clone()).await;
@@ -58,14 +58,16 @@ pub async fn serve_metrics(
     let _ = stop.run_until_cancelled(serve).await;
 }
 
-async fn bind(address: SocketAddr) -> TcpListener {
+/// Listens on the address that this field of the Host names, as soon as that
+/// can be had.
+pub(super) async fn bind(address: SocketAddr, field: &str) -> TcpListener {
     let mut told = false;
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => return listener,
             Err(error) if !told => {
                 tracing::warn!(
-                    "no metrics on {address}, the Host's spec.api.metricsAddress: {error}; trying again"
+                    "cannot listen on {address}, the Host's {field}: {error}; trying again"
                 );
                 told = true;
             }

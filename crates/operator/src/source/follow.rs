@@ -15,7 +15,7 @@ use cb_core::source::{Applied, Refused, SourceStatus, Tip, Unreachable, Verdict,
 use cb_core::types::{CommitId, TenantName};
 use cb_host::files::chain;
 use cb_host::source::{Ask, Change, Content, Fetched, Repository, SourceError, publish, published};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::kept::Kept;
 use super::manifests;
@@ -23,6 +23,8 @@ use super::{Request, Source, SourceProblem};
 use crate::controller::Reason;
 use crate::daemon::Daemon;
 
+/// What alerts say is not as it should be.
+const SOURCE: &str = "SourceCurrent";
 /// How many times the interval a look may be put off while the repository
 /// cannot be reached.
 const PATIENCE: u32 = 10;
@@ -46,6 +48,7 @@ pub struct Follower<H> {
     daemon: Arc<Daemon<H>>,
     status: watch::Sender<SourceStatus>,
     requests: mpsc::UnboundedReceiver<Request>,
+    wake: Arc<Notify>,
     /// Looks in a row that failed.
     failures: u32,
 }
@@ -62,10 +65,12 @@ impl<H: cb_host::Host + 'static> Follower<H> {
         let kept = Kept::new(&state);
         let (status, shown) = watch::channel(kept.load(&git));
         let (requests, asked) = mpsc::unbounded_channel();
+        let wake = Arc::<Notify>::default();
         let source = Source {
             git: git.clone(),
             status: shown,
             requests,
+            wake: Arc::clone(&wake),
         };
         let follower = Self {
             repository,
@@ -75,8 +80,10 @@ impl<H: cb_host::Host + 'static> Follower<H> {
             daemon,
             status,
             requests: asked,
+            wake,
             failures: 0,
         };
+        follower.show_problems(&follower.now());
         (follower, source)
     }
 
@@ -88,6 +95,7 @@ impl<H: cb_host::Host + 'static> Follower<H> {
             loop {
                 tokio::select! {
                     () = tokio::time::sleep_until(next) => break,
+                    () = self.wake.notified() => break,
                     request = self.requests.recv() => match request {
                         Some(request) => self.answer(request).await,
                         // Nobody can ask any more: the operator is stopping.
@@ -281,10 +289,25 @@ impl<H: cb_host::Host + 'static> Follower<H> {
             }
             self.daemon.engine.recorder.record(event);
         }
+        self.show_problems(&status);
         if let Err(error) = self.kept.save(&status).await {
             tracing::error!("how far the repository is followed cannot be kept: {error}");
         }
         self.status.send_replace(status);
+    }
+
+    /// Has what keeps the newest commit from taking effect told as alerts.
+    fn show_problems(&self, status: &SourceStatus) {
+        let refused = status.refused.as_ref().map(|refused| {
+            let (commit, hint) = (&refused.commit, refused.hint());
+            let why = refused.messages.join("; ");
+            let message = format!("commit {commit} does not take effect: {why}; {hint}");
+            (refused.why.as_str(), message)
+        });
+        let unreachable = status.unreachable.as_ref();
+        let unreachable = unreachable.map(|why| ("SourceUnreachable", why.message.clone()));
+        let state = &self.daemon.engine.state;
+        state.set_host_problems(SOURCE, refused.into_iter().chain(unreachable));
     }
 
     fn events(&self, before: &SourceStatus, status: &SourceStatus) -> Vec<Event> {

@@ -1,7 +1,7 @@
 //! The repository of manifests that a Host follows.
 //!
 //! ```text
-//! timer, cbctl source sync ─▶ Follower: fetch ─▶ judge ─▶ publish ─▶ the folder's next reading
+//! timer, webhook, sync ──────▶ Follower: fetch ─▶ judge ─▶ publish ─▶ the folder's next reading
 //! cbctl source accept ──────▶    │                 └────▶ refused: status, event
 //! cbctl apply, delete … ────▶    └─ push
 //! ```
@@ -15,11 +15,13 @@ mod follow;
 mod kept;
 mod manifests;
 
+use std::sync::Arc;
+
 use cb_core::api::GitRepository;
 use cb_core::source::SourceStatus;
 use cb_core::types::CommitId;
 use cb_host::source::Change;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use follow::{Follower, Start};
 
@@ -43,6 +45,8 @@ pub struct Source {
     git: GitRepository,
     status: watch::Receiver<SourceStatus>,
     requests: mpsc::UnboundedSender<Request>,
+    /// There may be something new; many wishes are one look.
+    wake: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -69,6 +73,11 @@ impl Source {
     #[must_use]
     pub fn status(&self) -> SourceStatus {
         self.status.borrow().clone()
+    }
+
+    /// Has the repository looked at soon, without waiting for that.
+    pub fn wake(&self) {
+        self.wake.notify_one();
     }
 
     /// Looks for a new commit now, and gives what came of it.
