@@ -178,6 +178,18 @@ Type=oneshot
 RemainAfterExit=yes
 ExecStart=nft -f {rules}
 ExecReload=nft -f {rules}
+NoNewPrivileges=yes
+CapabilityBoundingSet=CAP_NET_ADMIN
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+SystemCallFilter=@system-service
+RestrictAddressFamilies=AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateDevices=yes
 
 [Install]
 WantedBy=sysinit.target
