@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 
+use super::converge::proxy::certificates;
 use super::converge::{is_owned, units_without_file};
 use super::{Action, Aspect, Cause, Plan, Step};
 use crate::api::Host;
@@ -73,6 +74,12 @@ impl Removal<'_> {
                 Action::RemoveSite(site),
                 "the tenant is removed",
             );
+        }
+        let kept = certificates(self.observed, &self.owner, self.layout);
+        let kept: Vec<_> = kept.cloned().collect();
+        for path in kept {
+            let action = Action::RemoveFile(path);
+            self.step(Aspect::Proxy, action, "the tenant is removed");
         }
     }
 

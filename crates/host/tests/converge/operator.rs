@@ -260,6 +260,7 @@ fn desired(wanted: &Wanted, ports: &Ports, observed: &Observed) -> Desired {
         host,
         ports,
         secrets,
+        certificates: &observed.certificates,
     })
     .expect("the objects fit")
 }
