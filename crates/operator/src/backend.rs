@@ -9,8 +9,10 @@ mod drift;
 mod manifest;
 mod operations;
 mod plan;
+mod rewrite;
 mod source;
 mod target;
+mod usage;
 mod wishes;
 
 use std::collections::BTreeMap;
@@ -28,6 +30,7 @@ use crate::alerts::Alerts;
 use crate::api::object;
 use crate::api::{
     Backend, Cause, Outcome, PlanRequest, PlanResponse, Put, PutMode, PutResult, Refusal,
+    TenantUsage,
 };
 use crate::controller::Reason;
 use crate::daemon::Daemon;
@@ -82,7 +85,8 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
     async fn put(&self, put: Put) -> Result<PutResult, Refusal> {
         let _turn = self.writing.lock().await;
         let file = parse(&format!("{}.yaml", put.name), put.text.as_bytes());
-        let object = only_object(&file)?;
+        let told = if put.is_text { in_text } else { in_object };
+        let object = only_object(&file, told)?;
         if object.kind() != put.kind || object.name() != put.name {
             return Err(Refusal::BadRequest(format!(
                 "the text is {} `{}`, but the request is for {} `{}`",
@@ -96,6 +100,9 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
         let target = find(&manifests, put.kind, &put.name)?;
         if put.mode == PutMode::Create && target.current.is_some() {
             return Err(Refusal::AlreadyExists);
+        }
+        if let Some(based_on) = &put.based_on {
+            self.is_still(&target, based_on).await?;
         }
         let outcome = match &target.current {
             None => Outcome::Created,
@@ -111,9 +118,13 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
             });
         }
         self.alone_in(&target, &put.name)?;
-        self.admissible(&target, &file, &object)?;
+        self.admissible(&target, &file, (&object, told))?;
         if !put.dry_run {
-            self.write_manifest(&target, &object, put.text).await?;
+            let text = match put.is_text {
+                true => put.text,
+                false => self.kept_text(&target, &object, put.text).await?,
+            };
+            self.write_manifest(&target, &object, text).await?;
             self.look_at_manifests().await;
         }
         Ok(PutResult {
@@ -192,6 +203,15 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
         };
         tokio::time::timeout(PASS_TIMEOUT, wait).await.map_err(late)
     }
+
+    async fn restart(&self, tenant: &str) -> Result<(), Refusal> {
+        self.record_restart(tenant).await?;
+        self.reconcile(tenant).await
+    }
+
+    async fn usage(&self) -> Vec<TenantUsage> {
+        usage::all(self).await
+    }
 }
 
 impl<H: cb_host::Host + 'static> Daemon<H> {
@@ -201,6 +221,38 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             .ok()
             .filter(|_| kind == Kind::Tenant);
         name.is_some_and(|name| !self.state().refused(&name).is_empty())
+    }
+
+    /// Refuses a change that was made of something else than the manifest says
+    /// now.
+    async fn is_still(
+        &self,
+        target: &Target,
+        based_on: &serde_json::Value,
+    ) -> Result<(), Refusal> {
+        match &target.current {
+            Some(current) if object::written(current) == *based_on => Ok(()),
+            None if target.refused => Err(Refusal::Conflict(format!(
+                "{} has errors; put that file right first",
+                target.path
+            ))),
+            _ => {
+                // Whoever asks again sees what is there.
+                self.look_at_manifests().await;
+                Err(Refusal::Stale)
+            }
+        }
+    }
+
+    async fn kept_text(
+        &self,
+        target: &Target,
+        object: &AnyObject,
+        plain: String,
+    ) -> Result<String, Refusal> {
+        let (root, target, object) = (self.manifests.clone(), target.clone(), object.clone());
+        let work = move || rewrite::kept(&root, &target, (&object, &plain));
+        tokio::task::spawn_blocking(work).await.map_err(internal)?
     }
 
     /// The object as the store has it, with the manifest's text in it: what a
@@ -248,7 +300,12 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
     }
 
     /// Refuses what admission would refuse.
-    fn admissible(&self, target: &Target, file: &File, object: &AnyObject) -> Result<(), Refusal> {
+    fn admissible(
+        &self,
+        target: &Target,
+        file: &File,
+        (object, told): (&AnyObject, Told),
+    ) -> Result<(), Refusal> {
         let changes = BTreeMap::from([(target.path.clone(), Some(file.clone()))]);
         let (_, admission) = self.catalog.preview(changes, self.now_ms());
         let refused = match object {
@@ -263,7 +320,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             AnyObject::Host(_) => None,
         };
         match refused {
-            Some(refused) if !refused.is_empty() => Err(invalid(refused)),
+            Some(refused) if !refused.is_empty() => Err(invalid(refused, told)),
             _ => Ok(()),
         }
     }
@@ -370,12 +427,31 @@ fn same_owner(before: &std::fs::Metadata) -> FileSpec {
     }
 }
 
-fn only_object(file: &File) -> Result<AnyObject, Refusal> {
+/// How a diagnostic is told to whoever made a change.
+type Told = fn(&Diagnostic) -> String;
+
+/// With the place in the text that was sent.
+fn in_text(diagnostic: &Diagnostic) -> String {
+    diagnostic.to_string()
+}
+
+/// Without one: the client has no text with lines.
+fn in_object(diagnostic: &Diagnostic) -> String {
+    match &diagnostic.hint {
+        Some(hint) => format!("{} ({hint})", diagnostic.message),
+        None => diagnostic.message.clone(),
+    }
+}
+
+fn only_object(file: &File, told: Told) -> Result<AnyObject, Refusal> {
     if !file.errors.is_empty() {
-        return Err(invalid(&file.errors));
+        return Err(invalid(&file.errors, told));
     }
     match file.documents.as_slice() {
-        [document] => document.object.clone().ok_or_else(|| invalid(&file.errors)),
+        [document] => {
+            let object = document.object.clone();
+            object.ok_or_else(|| invalid(&file.errors, told))
+        }
         documents => {
             let message = format!(
                 "the text must have one object, but it has {}",
@@ -386,10 +462,10 @@ fn only_object(file: &File) -> Result<AnyObject, Refusal> {
     }
 }
 
-fn invalid(diagnostics: &[Diagnostic]) -> Refusal {
+fn invalid(diagnostics: &[Diagnostic], told: Told) -> Refusal {
     let cause = |diagnostic: &Diagnostic| Cause {
         field: diagnostic.path.to_string(),
-        message: diagnostic.to_string(),
+        message: told(diagnostic),
     };
     Refusal::Invalid(diagnostics.iter().map(cause).collect())
 }

@@ -1,11 +1,12 @@
 //! What is written to the terminal: results to standard output, everything else
 //! to standard error, colours and progress only where a person looks.
 
-pub(crate) mod age;
 pub(crate) mod columns;
 pub(crate) mod sheet;
 pub(crate) mod sort;
 pub(crate) mod table;
+
+pub(crate) use cb_core::elapsed as age;
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IsTerminal as _, Write as _};

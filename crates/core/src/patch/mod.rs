@@ -4,8 +4,12 @@
 //! JSON form; what the object then means is judged as for every other object.
 //! Law 11: no message holds a value of the object or of the patch.
 
+mod fields;
+mod managed;
 mod merge;
 
+pub use fields::FieldSet;
+pub use managed::{Applied, Apply, Conflict, MANIFEST, Managed, Manager, Operation};
 pub use merge::{difference, merge};
 
 use serde_json::Value as Json;

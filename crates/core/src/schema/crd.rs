@@ -9,7 +9,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Field, Shape, json::describe, json::scalar};
+use super::columns::{self, Column};
+use super::{Field, Shape, json::describe, json::scalar, list_key};
 use crate::api::{GROUP, Kind, VERSION};
 
 /// The definition of this kind as YAML.
@@ -50,23 +51,23 @@ fn definition(kind: Kind) -> Json {
 }
 
 fn columns(kind: Kind) -> Json {
-    let column = |name: &str, path: &str| json!({"name": name, "type": "string", "jsonPath": path});
-    let age = json!({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"});
-    match kind {
-        Kind::Tenant => json!([
-            column("Application", ".spec.application"),
-            column("Version", ".spec.version"),
-            column("Running", ".status.version"),
-            column("Ready", ".status.conditions[?(@.type==\"Ready\")].status"),
-            column("Reason", ".status.conditions[?(@.type==\"Ready\")].reason"),
-            age,
-        ]),
-        Kind::Application => json!([age]),
-        Kind::Host => json!([column("Manifests", ".spec.paths.manifests"), age]),
-    }
+    let column = |column: &Column| {
+        let mut json = json!({
+            "name": column.name,
+            "type": column.kind,
+            "jsonPath": column.path,
+            "description": column.about,
+        });
+        if column.wide {
+            json["priority"] = 1.into();
+        }
+        json
+    };
+    columns::columns(kind).iter().map(column).collect()
 }
 
-fn root(kind: Kind) -> Json {
+/// The structural schema of this kind, with its status.
+pub(super) fn root(kind: Kind) -> Json {
     let of = super::of(kind);
     let mut root = field(of);
     let text = |about: &str| json!({"type": "string", "description": about});
@@ -140,18 +141,13 @@ fn shape(of: &Shape) -> Json {
     }
 }
 
-/// A list is merged by its items' `name` or `type` where they have one that is
-/// required (server-side apply), and replaced whole otherwise.
+/// A list says how it is merged in server-side apply.
 fn list(items: &Shape, min: u64) -> Json {
     let mut json = json!({"type": "array", "items": shape(items)});
     if min > 0 {
         json["minItems"] = min.into();
     }
-    if let Shape::Object { required, .. } = items
-        && let Some(key) = ["type", "name", "path"]
-            .into_iter()
-            .find(|key| required.iter().any(|r| r == key))
-    {
+    if let Some(key) = list_key(items) {
         json["x-kubernetes-list-type"] = "map".into();
         json["x-kubernetes-list-map-keys"] = json!([key]);
     } else if matches!(items, Shape::Text(_)) {

@@ -5,6 +5,7 @@
 //! (`json`), CustomResourceDefinitions (`crd`) and the reference
 //! (`docs`) are written from it. So they cannot disagree.
 
+mod columns;
 mod crd;
 mod docs;
 mod json;
@@ -12,7 +13,8 @@ mod shape;
 
 use std::sync::OnceLock;
 
-pub use shape::{Field, Scalar, Shape};
+pub use columns::{Column, columns};
+pub use shape::{Field, Scalar, Shape, list_key};
 
 use crate::api::{Application, Host, Kind, Tenant};
 
@@ -32,6 +34,12 @@ pub fn of(kind: Kind) -> &'static Field {
         Kind::Application => &shapes[1],
         Kind::Host => &shapes[2],
     }
+}
+
+/// The schema of this kind as CustomResourceDefinitions and OpenAPI have it.
+#[must_use]
+pub fn structural(kind: Kind) -> serde_json::Value {
+    crd::root(kind)
 }
 
 /// The generated files: paths under the repository's `manifests/` and their

@@ -84,7 +84,8 @@ impl Scalar {
     /// What is wrong with it and what would be right.
     pub fn check(&self, text: &str) -> Result<(), InvalidValue> {
         let kind = self.kind.as_deref();
-        kind.and_then(|kind| check_scalar(kind, text)).unwrap_or(Ok(()))
+        kind.and_then(|kind| check_scalar(kind, text))
+            .unwrap_or(Ok(()))
     }
 }
 
@@ -109,6 +110,18 @@ impl Shape {
             Shape::Bool => "true or false",
         }
     }
+}
+
+/// The field that tells a list's items apart: the first of these that every
+/// item must have. Such a list is merged by it in server-side apply; any other
+/// is replaced whole.
+#[must_use]
+pub fn list_key(items: &Shape) -> Option<&'static str> {
+    let Shape::Object { required, .. } = items else {
+        return None;
+    };
+    let is_required = |key: &&str| required.iter().any(|name| name == key);
+    ["type", "name", "path"].into_iter().find(is_required)
 }
 
 /// Reads the schema of a type.

@@ -70,6 +70,39 @@ pub trait Backend: Operations {
     /// # Errors
     /// No pass was made, and why. That a pass failed is said by the status.
     async fn reconcile(&self, tenant: &str) -> Result<(), Refusal>;
+    /// Has every service of a tenant stopped and started again, and returns
+    /// when that was done.
+    ///
+    /// # Errors
+    /// Nothing was restarted, and why. That a service does not start again is
+    /// said by the status.
+    async fn restart(&self, tenant: &str) -> Result<(), Refusal>;
+    /// What the services of every tenant use now.
+    async fn usage(&self) -> Vec<TenantUsage>;
+}
+
+/// What a tenant's services use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantUsage {
+    /// The tenant.
+    pub tenant: String,
+    /// Its services.
+    pub services: Vec<ServiceUsage>,
+}
+
+/// What a service uses. What the host does not account for is absent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceUsage {
+    /// Its name in the Application.
+    pub name: String,
+    /// Its unit.
+    pub unit: String,
+    /// Thousandths of one processor, over the last half second.
+    pub cpu_millicores: Option<u64>,
+    /// Memory in bytes, without page cache that can be dropped.
+    pub memory_bytes: Option<u64>,
 }
 
 /// An object to write.
@@ -85,6 +118,13 @@ pub struct Put {
     pub mode: PutMode,
     /// Whether to answer what would be and change nothing.
     pub dry_run: bool,
+    /// Whether the text is a person's, to be written as it is. If not, it only
+    /// says what the object is to be, and what stands around that in the
+    /// manifest (comments, order) is kept.
+    pub is_text: bool,
+    /// What the change was made of ([`super::object::written`]): if the
+    /// manifest says something else, it is [`Refusal::Stale`].
+    pub based_on: Option<serde_json::Value>,
 }
 
 /// Whether an object that is written may exist.
@@ -139,6 +179,11 @@ pub enum Refusal {
     /// An object to create exists.
     #[error("the object exists already")]
     AlreadyExists,
+    /// It is not what the change was made of.
+    #[error(
+        "the object has been modified; please apply your changes to the latest version and try again"
+    )]
+    Stale,
     /// Something that is there is in the way.
     #[error("{0}")]
     Conflict(String),

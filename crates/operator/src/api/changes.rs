@@ -9,15 +9,16 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use cb_core::api::Kind;
 use cb_core::types::{ObjectName, TenantName, shown};
 use cb_core::yaml::Position;
 use serde_json::Value;
 use tokio::net::unix::UCred;
 
-use super::backend::{Cause, Outcome, Put, PutMode};
-use super::request::{self, Format, MAX_BODY, Options};
+use super::backend::{Cause, Outcome, Put, PutMode, PutResult, Refusal};
+use super::object;
+use super::request::{self, Format, MAX_BODY, Options, Submitted};
 use super::routes::{Answer, Api, Named, Shared, kind, named, no_such_path};
 use super::status::{self, Failure};
 
@@ -34,7 +35,7 @@ impl Peer {
 }
 
 /// The Host is a file of the machine.
-fn writable(kind: Kind, allow: &'static str) -> Result<(), Failure> {
+pub(super) fn writable(kind: Kind, allow: &'static str) -> Result<(), Failure> {
     if kind == Kind::Host {
         let message = "a Host is not changed over the API: edit its file on the machine (by default /etc/cb/host.yaml) and restart the operator";
         return Err(Failure::method(allow, message));
@@ -76,7 +77,7 @@ async fn write(
     name: Option<String>,
     request: Request,
 ) -> Answer {
-    let dry_run = Options::of(request.uri())?.dry_run()?;
+    let author = Author::of(peer, &Options::of(request.uri())?)?;
     let format = request::format(request.headers())?;
     let body = request::body(request.into_body(), MAX_BODY).await?;
     let submitted = request::object(kind, format, &body)?;
@@ -92,29 +93,84 @@ async fn write(
             shown(&submitted.name)
         )));
     }
-    let name = submitted.name;
+    let name = submitted.name.clone();
     check_name(kind, &name, submitted.name_at)?;
-    if let Some(seen) = submitted.seen.filter(|_| mode == PutMode::Replace) {
-        unchanged_since(api, kind, &name, Some(&seen), None)?;
+    let mut based_on = None;
+    if let Some(seen) = submitted.seen.as_deref() {
+        if mode == PutMode::Create {
+            let message = "resourceVersion should not be set on objects to be created";
+            return Err(Failure::bad_request(message));
+        }
+        let mut now = unchanged_since(api, kind, &name, Some(seen), None)?;
+        object::strip(&mut now);
+        based_on = Some(now);
     }
-    let put = Put {
+    let is_text = format == Format::Yaml;
+    let done = put(api, (kind, submitted), &author, |put| {
+        put.mode = mode;
+        put.is_text = is_text;
+        put.based_on = based_on;
+    });
+    let result = done
+        .await
+        .map_err(|refusal| Failure::refused(refusal, kind, &name))?;
+    Ok(answered(result))
+}
+
+/// Who changes something, and whether for real.
+#[derive(Debug, Clone)]
+pub(super) struct Author {
+    pub(super) peer: Peer,
+    pub(super) dry_run: bool,
+}
+
+impl Author {
+    pub(super) fn of(peer: Peer, options: &Options) -> Result<Self, Failure> {
+        let dry_run = options.dry_run()?;
+        Ok(Self { peer, dry_run })
+    }
+}
+
+/// Has an object written, and logs it.
+pub(super) async fn put(
+    api: &Api,
+    (kind, submitted): (Kind, Submitted),
+    author: &Author,
+    more: impl FnOnce(&mut Put),
+) -> Result<PutResult, Refusal> {
+    let name = submitted.name;
+    let mut put = Put {
         kind,
         name: name.clone(),
         text: submitted.text,
-        mode,
-        dry_run,
+        mode: PutMode::Replace,
+        dry_run: author.dry_run,
+        is_text: false,
+        based_on: None,
     };
+    more(&mut put);
     let backend = Arc::clone(&api.backend);
     let result = api
-        .finish(async move { backend.put(put).await }, (kind, &name))
+        .to_its_end(async move { backend.put(put).await }, &name)
         .await?;
-    let outcome = result.outcome.as_str();
-    log(peer, kind, &name, outcome, dry_run);
+    log(
+        author.peer,
+        kind,
+        &name,
+        result.outcome.as_str(),
+        author.dry_run,
+    );
+    Ok(result)
+}
+
+/// The answer to a write.
+pub(super) fn answered(result: PutResult) -> Response {
     let code = match result.outcome {
         Outcome::Created => StatusCode::CREATED,
         Outcome::Configured | Outcome::Unchanged => StatusCode::OK,
     };
-    Ok((code, [("x-cb-result", outcome)], Json(result.object)).into_response())
+    let outcome = result.outcome.as_str();
+    (code, [("x-cb-result", outcome)], Json(result.object)).into_response()
 }
 
 fn check_name(kind: Kind, name: &str, at: Option<Position>) -> Result<(), Failure> {
@@ -135,16 +191,15 @@ fn check_name(kind: Kind, name: &str, at: Option<Position>) -> Result<(), Failur
     })
 }
 
-/// Refuses a change by someone who has seen another object than there is. A
-/// change by another between this and the write is not noticed: the manifest
-/// is a file that anyone may write at any time.
+/// Refuses a change by someone who has seen another object than there is; gives
+/// the object.
 fn unchanged_since(
     api: &Api,
     kind: Kind,
     name: &str,
     revision: Option<&str>,
     uid: Option<&str>,
-) -> Result<(), Failure> {
+) -> Result<Value, Failure> {
     let now = api
         .object(kind, name)
         .ok_or_else(|| Failure::not_found(kind, name))?;
@@ -152,13 +207,9 @@ fn unchanged_since(
         seen.is_some_and(|seen| now["metadata"][field].as_str() != Some(seen))
     };
     if differs("resourceVersion", revision) || differs("uid", uid) {
-        let message = format!(
-            "{} `{name}` has changed since it was read; read it again and make the change anew",
-            kind.singular()
-        );
-        return Err(Failure::new(StatusCode::CONFLICT, "Conflict", message).about(kind, name));
+        return Err(Failure::refused(Refusal::Stale, kind, name));
     }
-    Ok(())
+    Ok(now)
 }
 
 pub(super) async fn remove(

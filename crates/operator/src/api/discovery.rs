@@ -3,9 +3,9 @@
 use cb_core::api::{API_VERSION, GROUP, Kind, VERSION};
 use serde_json::{Value, json};
 
-/// `/api`: the core group, of which nothing is here.
+/// `/api`: the core group, of which events are here.
 pub(super) fn core_versions() -> Value {
-    json!({"kind": "APIVersions", "versions": [], "serverAddressByClientCIDRs": []})
+    json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
 }
 
 /// `/apis`.
@@ -45,7 +45,7 @@ pub(super) fn resources() -> Value {
             "verbs": match kind {
                 Kind::Host => vec!["get", "list", "watch"],
                 Kind::Tenant | Kind::Application => {
-                    vec!["create", "delete", "get", "list", "update", "watch"]
+                    vec!["create", "delete", "get", "list", "patch", "update", "watch"]
                 }
             },
         }));

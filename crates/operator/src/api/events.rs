@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -11,13 +11,15 @@ use cb_core::api::API_VERSION;
 use cb_core::types::shown;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::object::uid;
 use super::request::{self, Format, MAX_BODY, Options};
 use super::routes::{Answer, Api, Shared};
 use super::selector::Selector;
 use super::status::Failure;
+use super::table::{Form, Sheet};
+use super::watch;
 use crate::recorder::Published;
 
 /// The API group of events and its version.
@@ -35,6 +37,19 @@ const FIELDS: [&str; 5] = [
     "type",
 ];
 
+/// What events of the core group can be selected by. There is no namespace.
+const CORE_FIELDS: [&str; 9] = [
+    "metadata.name",
+    "metadata.namespace",
+    "involvedObject.apiVersion",
+    "involvedObject.kind",
+    "involvedObject.name",
+    "involvedObject.namespace",
+    "involvedObject.uid",
+    "reason",
+    "type",
+];
+
 /// The paths of events and alerts.
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new()
@@ -44,6 +59,8 @@ pub(super) fn routes() -> Router<Arc<Api>> {
             get(|| async { Json(resources()) }),
         )
         .route(&format!("/apis/{GROUP}/{VERSION}/events"), get(list))
+        .route("/api/v1", get(|| async { Json(core_resources()) }))
+        .route("/api/v1/events", get(list_core))
         .route("/operator/v1/alerts", get(alerts))
         .route("/operator/v1/alerts/test", post(test))
 }
@@ -61,10 +78,19 @@ pub(super) fn group() -> Value {
 }
 
 fn resources() -> Value {
+    resource_list(&format!("{GROUP}/{VERSION}"))
+}
+
+/// `/api/v1`, where kubectl looks for the events of what it describes.
+fn core_resources() -> Value {
+    resource_list("v1")
+}
+
+fn resource_list(version: &str) -> Value {
     json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",
-        "groupVersion": format!("{GROUP}/{VERSION}"),
+        "groupVersion": version,
         "resources": [{
             "name": "events",
             "singularName": "event",
@@ -76,25 +102,68 @@ fn resources() -> Value {
     })
 }
 
-async fn list(State(api): Shared, uri: Uri) -> Answer {
-    let options = Options::of(&uri)?;
-    let (labels, fields) = (options.get("labelSelector")?, options.get("fieldSelector")?);
-    let selector = Selector::parse_among(labels, fields, &FIELDS).map_err(Failure::bad_request)?;
+async fn list(State(api): Shared, headers: HeaderMap, uri: Uri) -> Answer {
+    let known = (event as watch::Render<Published>, FIELDS.as_slice());
+    answer(&api, Sheet::Events, known, (&headers, &uri))
+}
+
+async fn list_core(State(api): Shared, headers: HeaderMap, uri: Uri) -> Answer {
+    let known = (
+        core_event as watch::Render<Published>,
+        CORE_FIELDS.as_slice(),
+    );
+    answer(&api, Sheet::CoreEvents, known, (&headers, &uri))
+}
+
+fn answer(
+    api: &Api,
+    sheet: Sheet,
+    (render, fields): (watch::Render<Published>, &[&str]),
+    (headers, uri): (&HeaderMap, &Uri),
+) -> Answer {
+    let options = Options::of(uri)?;
+    let (labels, wanted) = (options.get("labelSelector")?, options.get("fieldSelector")?);
+    let selector = Selector::parse_among(labels, wanted, fields).map_err(Failure::bad_request)?;
+    let form = Form::of(headers, &options)?;
     let store = api.backend.recorder().published();
     if options.flag("watch")? {
-        return api.watch_store(store, event, &options, selector);
+        return api.watch_store(store, render, &options, (selector, (form, sheet)));
     }
     let list = store.list();
     let items = list.items.values();
-    let items = items.map(|item| event(&item.value, item.revision));
+    let items = items.map(|item| render(&item.value, item.revision));
     let items: Vec<Value> = items.filter(|object| selector.matches(object)).collect();
+    let (version, _) = sheet.identity();
     let list = json!({
-        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "apiVersion": version,
         "kind": "EventList",
         "metadata": {"resourceVersion": list.revision.to_string()},
         "items": items,
     });
-    Ok(Json(list).into_response())
+    Ok(Json(form.list(sheet, list)).into_response())
+}
+
+/// An event in the older shape of the core group.
+fn core_event(published: &Published, revision: u64) -> Value {
+    let mut object = event(published, revision);
+    let mut moved = Map::new();
+    for (new, old) in [
+        ("involvedObject", "regarding"),
+        ("message", "note"),
+        ("source", "deprecatedSource"),
+        ("count", "deprecatedCount"),
+        ("firstTimestamp", "deprecatedFirstTimestamp"),
+        ("lastTimestamp", "deprecatedLastTimestamp"),
+        ("reportingComponent", "reportingController"),
+    ] {
+        moved.insert(new.into(), object[old].take());
+    }
+    object["apiVersion"] = "v1".into();
+    if let Some(object) = object.as_object_mut() {
+        object.retain(|_, value| !value.is_null());
+        object.extend(moved);
+    }
+    object
 }
 
 /// An event as the API shows it.

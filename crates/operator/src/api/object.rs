@@ -3,6 +3,7 @@
 
 use cb_core::api::{API_VERSION, Host, Kind};
 use cb_core::digest;
+use cb_core::manifest::AnyObject;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -71,6 +72,19 @@ pub fn host(host: &Host, revision: u64) -> Value {
         file: None,
     };
     facts.add_to(&mut object);
+    object
+}
+
+/// What the manifest of an object says: the object as it is shown, without
+/// what the operator adds.
+#[must_use]
+pub fn written(object: &AnyObject) -> Value {
+    let mut object = match object {
+        AnyObject::Tenant(tenant) => value(&**tenant),
+        AnyObject::Application(application) => value(&**application),
+        AnyObject::Host(host) => value(&**host),
+    };
+    strip(&mut object);
     object
 }
 

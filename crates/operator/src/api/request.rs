@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 
 use super::object;
 use super::status::Failure;
+use super::table;
 
 /// The largest body with an object.
 pub(super) const MAX_BODY: usize = 2 << 20;
@@ -142,23 +143,32 @@ pub(super) fn format(headers: &HeaderMap) -> Result<Format, Failure> {
     }
 }
 
-/// Whether the client takes JSON. A range that asks for another form of it
-/// (`as=Table`) is one that it must have an alternative to.
-pub(super) fn accepts_json(headers: &HeaderMap) -> Result<(), Failure> {
-    let mut ranges = headers
+/// The media ranges that the client takes, in its order and in small letters.
+pub(super) fn ranges(headers: &HeaderMap) -> Vec<String> {
+    headers
         .get_all(header::ACCEPT)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .map(|range| String::from_utf8_lossy(range).trim().to_ascii_lowercase())
         .filter(|range| !range.is_empty())
-        .peekable();
-    let takes = |range: String| {
+        .collect()
+}
+
+/// Whether a media type (without parameters) is or stands for JSON.
+pub(super) fn is_json(media: &str) -> bool {
+    matches!(media, "application/json" | "application/*" | "*/*")
+}
+
+/// Whether the client takes JSON, whole or in one of the forms of lists.
+pub(super) fn accepts_json(headers: &HeaderMap) -> Result<(), Failure> {
+    let ranges = ranges(headers);
+    let takes = |range: &String| {
         let mut parts = range.split(';').map(str::trim);
-        let media = parts.next().unwrap_or_default();
-        matches!(media, "application/json" | "application/*" | "*/*")
-            && parts.all(|part| !part.starts_with("as=") && !matches!(part, "q=0" | "q=0.0"))
+        let plain = is_json(parts.next().unwrap_or_default())
+            && parts.all(|part| !part.starts_with("as=") && !matches!(part, "q=0" | "q=0.0"));
+        plain || table::is_known(range)
     };
-    if ranges.peek().is_none() || ranges.any(takes) {
+    if ranges.is_empty() || ranges.iter().any(takes) {
         return Ok(());
     }
     Err(Failure::new(
@@ -250,6 +260,13 @@ pub(super) struct Submitted {
     pub(super) seen: Option<String>,
 }
 
+/// An object that was made here, as if it had been sent.
+pub(super) fn written(kind: Kind, value: &Value) -> Result<Submitted, Failure> {
+    let text = yaml_of(value)
+        .ok_or_else(|| Failure::bad_request("the object cannot be written as YAML"))?;
+    read(kind, text, None, Format::Json)
+}
+
 /// Reads the one object of a body.
 pub(super) fn object(kind: Kind, format: Format, bytes: &[u8]) -> Result<Submitted, Failure> {
     let (text, seen) = match format {
@@ -268,6 +285,15 @@ pub(super) fn object(kind: Kind, format: Format, bytes: &[u8]) -> Result<Submitt
             (text, seen.filter(|seen| !seen.is_empty()))
         }
     };
+    read(kind, text, seen, format)
+}
+
+fn read(
+    kind: Kind,
+    text: String,
+    seen: Option<String>,
+    format: Format,
+) -> Result<Submitted, Failure> {
     let parsed = yaml::parse(&text);
     if let Some(error) = parsed.errors.first() {
         return Err(yaml_failure(error));
@@ -364,7 +390,8 @@ mod tests {
             "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
         ));
         assert!(!takes("application/vnd.kubernetes.protobuf") && !takes("text/html"));
-        assert!(!takes("application/json;q=0") && !takes("application/json;as=Table;v=v1"));
+        assert!(takes("application/json;as=Table;v=v1;g=meta.k8s.io"));
+        assert!(!takes("application/json;q=0") && !takes("application/json;as=Thing;v=v1"));
     }
 
     #[test]

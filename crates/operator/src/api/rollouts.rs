@@ -20,6 +20,7 @@ use super::request::{self, Options};
 use super::routes::{Answer, Api, Shared, no_such_path};
 use super::selector::Selector;
 use super::status::Failure;
+use super::table::{Form, Sheet};
 use crate::rollouts::RolloutError;
 
 const PATH: &str = "/operator/v1/rollouts";
@@ -61,7 +62,8 @@ async fn list(State(api): Shared, uri: Uri) -> Answer {
     let selector = selector.map_err(Failure::bad_request)?;
     let store = api.backend.rollouts().published();
     if options.flag("watch")? {
-        return api.watch_store(store, shown_as, &options, selector);
+        let wanted = (selector, (Form::Object, Sheet::Rollouts));
+        return api.watch_store(store, shown_as, &options, wanted);
     }
     let list = store.list();
     let items = list.items.values();

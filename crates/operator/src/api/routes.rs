@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
@@ -24,12 +24,15 @@ use tokio_util::task::TaskTracker;
 
 use super::backend::{Backend, PlanRequest, Refusal};
 use super::changes::{create, reconcile, remove, replace};
+use super::page::Page;
 use super::problem::{Problem, ProblemKind};
 use super::request::{self, Format, MAX_PLAN_BODY, Options};
 use super::selector::Selector;
 use super::status::Failure;
+use super::table::{Form, Sheet};
 use super::{
-    backups, discovery, events, health, metrics, object, rollouts, source, upgrade, watch,
+    backups, discovery, events, health, metrics, object, openapi, patch, rollouts, source, upgrade,
+    usage, watch,
 };
 
 /// How many watches there may be; the other connections are for the rest.
@@ -76,13 +79,20 @@ impl Api {
         change: impl Future<Output = Result<T, Refusal>> + Send + 'static,
         (kind, name): (Kind, &str),
     ) -> Result<T, Failure> {
-        match self.changes.spawn(change).await {
-            Ok(done) => done.map_err(|refusal| Failure::refused(refusal, kind, name)),
-            Err(error) => {
-                tracing::error!(kind = %kind, name = %shown(name), "a request failed: {error}");
-                Err(Failure::internal(FAILED))
-            }
-        }
+        let done = self.to_its_end(change, name).await;
+        done.map_err(|refusal| Failure::refused(refusal, kind, name))
+    }
+
+    /// As [`Api::finish`], with the refusal as it is.
+    pub(super) async fn to_its_end<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+        name: &str,
+    ) -> Result<T, Refusal> {
+        self.changes.spawn(change).await.unwrap_or_else(|error| {
+            tracing::error!(name = %shown(name), "a request failed: {error}");
+            Err(Refusal::Internal(FAILED.into()))
+        })
     }
 
     /// As [`Api::finish`], for what can fail in its own way.
@@ -128,11 +138,11 @@ impl Api {
         }
     }
 
-    fn list(&self, kind: Kind, selector: &Selector) -> Value {
+    fn list(&self, kind: Kind, selector: &Selector, page: &Page) -> Result<Value, Failure> {
         let state = self.backend.state();
         let (revision, mut items) = match kind {
-            Kind::Tenant => all(state.tenants(), object::tenant),
-            Kind::Application => all(state.published_applications(), object::application),
+            Kind::Tenant => all(state.tenants(), object::tenant, page)?,
+            Kind::Application => all(state.published_applications(), object::application, page)?,
             Kind::Host => (
                 self.revision,
                 vec![object::host(self.backend.host(), self.revision)],
@@ -141,22 +151,25 @@ impl Api {
         if !selector.is_all() {
             items.retain(|object| selector.matches(object));
         }
-        object::list(kind, revision, items)
+        let mut list = object::list(kind, revision, items);
+        page.cut(&mut list, selector.is_all());
+        Ok(list)
     }
 
-    fn watch(&self, kind: Kind, options: &Options, selector: Selector) -> Answer {
+    fn watch(&self, kind: Kind, options: &Options, (selector, form): (Selector, Form)) -> Answer {
         let state = self.backend.state();
+        let wanted = (selector, (form, Sheet::Of(kind)));
         match kind {
-            Kind::Tenant => self.watch_store(state.tenants(), object::tenant, options, selector),
+            Kind::Tenant => self.watch_store(state.tenants(), object::tenant, options, wanted),
             Kind::Application => {
                 let store = state.published_applications();
-                self.watch_store(store, object::application, options, selector)
+                self.watch_store(store, object::application, options, wanted)
             }
             Kind::Host => {
                 // One object that stays as it is.
                 let store = Store::starting_at(self.revision - 1, 1);
                 store.set((), self.backend.host().clone());
-                self.watch_store(&store, object::host, options, selector)
+                self.watch_store(&store, object::host, options, wanted)
             }
         }
     }
@@ -167,14 +180,16 @@ impl Api {
         store: &Store<K, V>,
         render: watch::Render<V>,
         options: &Options,
-        selector: Selector,
+        (selector, form): (Selector, (Form, Sheet)),
     ) -> Answer
     where
         K: Ord + Clone + Send + Sync + 'static,
         V: PartialEq + Send + Sync + 'static,
     {
-        if options.flag("sendInitialEvents")? {
-            let message = "sendInitialEvents is not supported: list, then watch from its revision";
+        let bookmarks = options.flag("allowWatchBookmarks")?;
+        let initial = options.flag("sendInitialEvents")?;
+        if initial && options.get("resourceVersionMatch")? != Some("NotOlderThan") {
+            let message = "sendInitialEvents goes with resourceVersionMatch=NotOlderThan";
             return Err(Failure::invalid_option(message));
         }
         let seconds = options
@@ -190,8 +205,11 @@ impl Api {
             // Kubernetes' 0 means: from what there is.
             from: options
                 .number("resourceVersion")?
-                .filter(|revision| *revision > 0),
+                .filter(|revision| *revision > 0 && !initial),
             selector,
+            form,
+            bookmarks,
+            initial: initial && bookmarks,
             until: Instant::now() + Duration::from_secs(seconds),
             stop: self.stop.clone(),
             permit,
@@ -204,14 +222,22 @@ impl Api {
 fn all<K: Ord + Clone, V: PartialEq>(
     store: &Store<K, V>,
     render: watch::Render<V>,
-) -> (u64, Vec<Value>) {
+    page: &Page,
+) -> Result<(u64, Vec<Value>), Failure> {
+    if let Some(first) = page.revision()
+        && store.watch_from(first).is_err()
+    {
+        // What changed since the first page could not be told any more.
+        let message = "the list that `continue` is of is too old; list again without it";
+        return Err(Failure::new(StatusCode::GONE, "Expired", message));
+    }
     let list = store.list();
     let items = list
         .items
         .values()
         .map(|item| render(&item.value, item.revision))
         .collect();
-    (list.revision, items)
+    Ok((list.revision, items))
 }
 
 /// Every path of the API.
@@ -228,11 +254,16 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route(&format!("{version}/{{plural}}"), get(list).post(create))
         .route(
             &format!("{version}/{{plural}}/{{name}}"),
-            get(read).put(replace).delete(remove),
+            get(read).put(replace).patch(patch::patch).delete(remove),
         )
         .route(
             &format!("{version}/{{plural}}/{{name}}/status"),
             get(read_status),
+        )
+        .route("/openapi/v3", get(openapi::version_3))
+        .route(
+            "/openapi/v3/apis/{group}/{version}",
+            get(openapi::version_3_of),
         )
         .route("/operator/v1/plan", post(plan))
         .route("/operator/v1/tenants/{name}/reconcile", post(reconcile))
@@ -240,9 +271,11 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .merge(events::routes())
         .merge(rollouts::routes())
         .merge(source::routes())
+        .merge(usage::routes())
         .route_layer(middleware::from_fn(negotiate));
     Router::new()
         .route("/livez", get(health::alive))
+        .route("/openapi/v2", get(openapi::version_2))
         .merge(metrics::public(Arc::clone(&api.backend)))
         .merge(json)
         .fallback(unknown_path)
@@ -310,7 +343,12 @@ pub(super) fn named(path: Named, uri: &Uri) -> Result<(Kind, String), Failure> {
     Ok((kind(&plural, uri)?, name))
 }
 
-async fn list(State(api): Shared, plural: Result<Path<String>, PathRejection>, uri: Uri) -> Answer {
+async fn list(
+    State(api): Shared,
+    plural: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Answer {
     let Ok(Path(plural)) = plural else {
         return Err(no_such_path(uri.path()));
     };
@@ -318,27 +356,29 @@ async fn list(State(api): Shared, plural: Result<Path<String>, PathRejection>, u
     let options = Options::of(&uri)?;
     let selector = Selector::parse(options.get("labelSelector")?, options.get("fieldSelector")?)
         .map_err(Failure::bad_request)?;
+    let form = Form::of(&headers, &options)?;
     if options.flag("watch")? {
-        return api.watch(kind, &options, selector);
+        return api.watch(kind, &options, (selector, form));
     }
-    if options.get("continue")?.is_some() {
-        let message = "lists are given whole; start again without `continue`";
-        return Err(Failure::new(StatusCode::GONE, "Expired", message));
-    }
-    Ok(Json(api.list(kind, &selector)).into_response())
+    let list = api.list(kind, &selector, &Page::of(&options)?)?;
+    Ok(Json(form.list(Sheet::Of(kind), list)).into_response())
 }
 
-async fn read(State(api): Shared, path: Named, uri: Uri) -> Answer {
+async fn read(State(api): Shared, path: Named, headers: HeaderMap, uri: Uri) -> Answer {
     let (kind, name) = named(path, &uri)?;
+    let form = Form::of(&headers, &Options::of(&uri)?)?;
     let object = api
         .object(kind, &name)
         .ok_or_else(|| Failure::not_found(kind, &name))?;
-    Ok(Json(object).into_response())
+    Ok(Json(form.one(Sheet::Of(kind), object)).into_response())
 }
 
-async fn read_status(state: Shared, path: Named, uri: Uri) -> Answer {
+async fn read_status(state: Shared, path: Named, headers: HeaderMap, uri: Uri) -> Answer {
     match named(path, &uri)? {
-        (Kind::Tenant, name) => read(state, Ok(Path(("tenants".into(), name))), uri).await,
+        (Kind::Tenant, name) => {
+            let path = Ok(Path(("tenants".into(), name)));
+            read(state, path, headers, uri).await
+        }
         _ => Err(no_such_path(uri.path())),
     }
 }

@@ -40,8 +40,10 @@ impl Failure {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
     }
 
+    /// There is no such object; in the words of kubectl's users, as all errors
+    /// about objects.
     pub(super) fn not_found(kind: Kind, name: &str) -> Self {
-        let message = format!("there is no {} `{}`", kind.singular(), shown(name));
+        let message = format!("{} \"{}\" not found", kind.plural(), shown(name));
         Self::new(StatusCode::NOT_FOUND, "NotFound", message).about(kind, name)
     }
 
@@ -72,18 +74,26 @@ impl Failure {
                 field => format!("{field}: {}", cause.message),
             })
             .collect();
-        let message = format!(
-            "{} `{}` is not valid: {}",
-            kind.singular(),
-            shown(name),
-            what.join("; ")
-        );
+        let message = format!("{kind} \"{}\" is invalid: {}", shown(name), what.join("; "));
         let causes = causes
             .into_iter()
             .map(|c| json!({"reason": "FieldValueInvalid", "message": c.message, "field": c.field}))
             .collect();
         let failure = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
         Self { causes, ..failure }.about(kind, name)
+    }
+
+    /// The request is well-formed, but does not go with the object.
+    pub(super) fn unprocessable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
+    }
+
+    /// With a header.
+    pub(super) fn with(self, header: (&'static str, &'static str)) -> Self {
+        Self {
+            header: Some(header),
+            ..self
+        }
     }
 
     /// A field of the request that has no object is wrong.
@@ -99,7 +109,16 @@ impl Failure {
             Refusal::AlreadyExists => Self::new(
                 StatusCode::CONFLICT,
                 "AlreadyExists",
-                format!("{} `{}` exists already", kind.singular(), shown(name)),
+                format!("{} \"{}\" already exists", kind.plural(), shown(name)),
+            ),
+            Refusal::Stale => Self::new(
+                StatusCode::CONFLICT,
+                "Conflict",
+                format!(
+                    "Operation cannot be fulfilled on {} \"{}\": {refusal}",
+                    kind.plural(),
+                    shown(name)
+                ),
             ),
             Refusal::Conflict(message) => Self::new(StatusCode::CONFLICT, "Conflict", message),
             Refusal::BadRequest(message) => Self::bad_request(message),
@@ -137,7 +156,13 @@ impl Failure {
             "code": self.code.as_u16(),
         });
         if let Some((kind, name)) = self.about.as_deref() {
-            let mut details = json!({"name": name, "group": GROUP, "kind": kind.plural()});
+            // As Kubernetes: an object that is wrong is of a kind, any other
+            // failure concerns a resource.
+            let what = match self.reason {
+                "Invalid" => kind.as_str(),
+                _ => kind.plural(),
+            };
+            let mut details = json!({"name": name, "group": GROUP, "kind": what});
             if !self.causes.is_empty() {
                 details["causes"] = self.causes.clone().into();
             }

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
@@ -16,11 +17,12 @@ use cb_runtime::store::{Change, ChangeKind, Store, Watch, WatchError};
 use futures::stream;
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::selector::Selector;
 use super::status::Failure;
+use super::table::{Form, Sheet};
 
 /// How an object of a store is shown, at a revision.
 pub(super) type Render<V> = fn(&V, u64) -> Value;
@@ -31,6 +33,12 @@ pub(super) struct Request {
     pub(super) from: Option<u64>,
     /// Which objects.
     pub(super) selector: Selector,
+    /// How they are given.
+    pub(super) form: (Form, Sheet),
+    /// Whether the client is told now and then how far it is.
+    pub(super) bookmarks: bool,
+    /// Whether it is told when it has everything that was there at first.
+    pub(super) initial: bool,
     /// When the watch ends.
     pub(super) until: Instant,
     /// Ends it earlier.
@@ -38,6 +46,9 @@ pub(super) struct Request {
     /// Its place among the watches.
     pub(super) permit: OwnedSemaphorePermit,
 }
+
+/// How often a client that wants to know is told how far it is.
+const BOOKMARK_TIME: Duration = Duration::from_secs(60);
 
 /// The body of the answer: it ends at the time or when the server stops.
 pub(super) fn body<K, V>(
@@ -51,20 +62,40 @@ where
 {
     let mut feed = Feed::new(store, render, request.selector, request.from)?;
     let (until, stop, permit) = (request.until, request.stop, request.permit);
-    let state = (feed.start(), Some(feed), permit);
-    let lines = stream::unfold(state, move |(mut ready, mut feed, permit)| {
+    let (form, sheet) = request.form;
+    let given = move |event: Value| line(&formed(event, form, sheet));
+    let mut first = feed.start();
+    if request.initial {
+        first.push_back(bookmark(sheet, feed.watch.position(), true));
+    }
+    let mut timer = tokio::time::interval_at(Instant::now() + BOOKMARK_TIME, BOOKMARK_TIME);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let bookmarks = request.bookmarks;
+    let state = (first, Some(feed), timer, permit);
+    let lines = stream::unfold(state, move |(mut ready, mut feed, mut timer, permit)| {
         let stop = stop.clone();
         async move {
             loop {
                 if let Some(event) = ready.pop_front() {
-                    return Some((Ok::<_, Infallible>(line(&event)), (ready, feed, permit)));
+                    let line = Ok::<_, Infallible>(given(event));
+                    return Some((line, (ready, feed, timer, permit)));
                 }
                 let source = feed.as_mut()?;
                 let next = tokio::select! {
                     biased;
                     () = stop.cancelled() => return None,
-                    () = tokio::time::sleep_until(until) => return None,
                     next = source.watch.next() => next,
+                    _ = timer.tick(), if bookmarks => {
+                        ready.push_back(bookmark(sheet, source.watch.position(), false));
+                        continue;
+                    }
+                    () = tokio::time::sleep_until(until) => {
+                        // From here the client can go on.
+                        let position = source.watch.position();
+                        ready.extend(bookmarks.then(|| bookmark(sheet, position, false)));
+                        feed = None;
+                        continue;
+                    }
                 };
                 match next {
                     Ok(change) => ready.extend(source.event(&change)),
@@ -77,6 +108,29 @@ where
         }
     });
     Ok(Body::from_stream(lines))
+}
+
+/// An event with its object in the form that was asked for.
+fn formed(mut event: Value, form: Form, sheet: Sheet) -> Value {
+    if event["type"] != "ERROR" {
+        let object = event["object"].take();
+        event["object"] = form.one(sheet, object);
+    }
+    event
+}
+
+/// Says how far the client is, with nothing but that.
+fn bookmark(sheet: Sheet, revision: u64, initial: bool) -> Value {
+    let (version, kind) = sheet.identity();
+    let mut object = json!({
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": {"resourceVersion": revision.to_string()},
+    });
+    if initial {
+        object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+    }
+    json!({"type": "BOOKMARK", "object": object})
 }
 
 fn line(event: &Value) -> Bytes {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cb_core::api::{Application, TenantStatus};
-use cb_core::backup::Backup;
+use cb_core::backup::{Backup, is_bad};
 use cb_core::database::{Database, Job, JobError, JobFailure, Progress};
 use cb_core::operation::{Phase, Wish};
 use cb_core::record::Record;
@@ -188,13 +188,7 @@ fn not_fetched(tenant: &TenantName, error: &CopyError) -> Problem {
 /// What is wrong with the backup is an answer; what kept it from being judged
 /// is none.
 fn verdict(error: JobError) -> Result<Verdict, Problem> {
-    let bad = [
-        JobFailure::Differs,
-        JobFailure::NoBackup,
-        JobFailure::NotADatabase,
-        JobFailure::WalDoesNotReplay,
-    ];
-    if bad.contains(&error.failure) {
+    if is_bad(error.failure) {
         return Ok(Verdict::Bad {
             reason: error.failure.as_str().to_owned(),
             message: error.message,
@@ -336,7 +330,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             current: None,
             refused: false,
         };
-        let judged = self.admissible(&target, &edit.parsed, &edit.object);
+        let judged = self.admissible(&target, &edit.parsed, (&edit.object, super::in_text));
         judged.map_err(|refusal| {
             let detail = match refusal {
                 Refusal::Invalid(causes) => {

@@ -8,7 +8,7 @@ use super::new_path;
 use crate::api::Refusal;
 
 /// The file of an object.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Target {
     /// Its path, relative to the folder of manifests.
     pub path: String,

@@ -241,6 +241,14 @@ impl Backend for Fake {
         Ok(())
     }
 
+    async fn restart(&self, tenant: &str) -> Result<(), Refusal> {
+        self.reconcile(tenant).await
+    }
+
+    async fn usage(&self) -> Vec<TenantUsage> {
+        Vec::new()
+    }
+
     async fn plan(&self, request: PlanRequest) -> Result<PlanResponse, Refusal> {
         self.plans.lock().unwrap().push(request);
         let plan = TenantPlan {

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 /// How long ago `then` was, or `<unknown>`.
-pub(crate) fn age(then: Option<Timestamp>, now: Timestamp) -> String {
+#[must_use]
+pub fn age(then: Option<Timestamp>, now: Timestamp) -> String {
     match then {
         None => "<unknown>".into(),
         Some(then) => human(now.as_second() - then.as_second()),
