@@ -23,9 +23,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::acme::Acme;
 use crate::alerts::{Alerts, Patience};
 use crate::api;
+use crate::certificate_watch::CertificateWatch;
 use crate::catalog::{Catalog, ManifestFiles, real_folder};
+use crate::disk::Disks;
 use crate::daemon::{Daemon, Sources};
 use crate::ledger::Ledger;
 use crate::lock::Lock;
@@ -38,8 +41,8 @@ use crate::rollouts::{RolloutFolder, Rollouts};
 use crate::source::{self, Follower};
 use crate::state::State;
 use crate::status_file::StatusFiles;
-use crate::tenant::{Drifts, Engine, Readiness, Slots};
-use crate::{events, logging, recover};
+use crate::tenant::{Drifts, Engine, Readiness, Rounds, Slots};
+use crate::{events, logging, recover, upkeep};
 
 /// Keeps this host equal to a folder of tenant manifests.
 ///
@@ -144,6 +147,15 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         (recorder.clone(), Arc::clone(&metrics)),
     );
     let (offsite, backed_up) = offsite.unzip();
+    let (disks, asked) = Disks::new(
+        Arc::clone(&host),
+        Arc::clone(&spec),
+        Arc::clone(&state),
+        recorder.clone(),
+    );
+    let acme = Acme::new(&spec, recorder.clone()).context("cannot have certificates issued")?;
+    let drifts = state.with_records(|records| Drifts::of(records.values()));
+    let (sender, events) = mpsc::unbounded_channel();
     let engine = Arc::new(Engine {
         host: Arc::clone(&host),
         spec: Arc::clone(&spec),
@@ -151,15 +163,18 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ledger,
         sink,
         readiness: Readiness::default(),
-        drifts: Drifts::default(),
+        rounds: Rounds::default(),
+        drifts,
         metrics,
         recorder: recorder.clone(),
         slots,
+        disks: Arc::clone(&disks),
         offsite,
+        acme,
+        certificate_watch: CertificateWatch::new(sender.clone()),
         recovered: recovered.versions.into(),
     });
 
-    let (sender, events) = mpsc::unbounded_channel();
     let _watcher = match events::watch(&spec.spec, sender.clone()) {
         Ok(watcher) => Some(watcher),
         Err(error) => {
@@ -186,6 +201,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         (&tasks, &stop),
     );
     if let (Some(repository), Some(git)) = (repository, spec.spec.source.git.clone()) {
+        let webhook = git.webhook.clone();
         let revision = cb_host::source::published(&state_folder);
         daemon.catalog.set_revision(revision.map(String::from));
         let start = source::Start {
@@ -194,6 +210,11 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             state: state_folder.clone(),
         };
         let (follower, source) = Follower::new(start, Arc::clone(&daemon));
+        if let Some(webhook) = webhook {
+            let (address, secret) = (webhook.address.socket(), webhook.secret_file.as_str().into());
+            let (source, stop) = (source.clone(), stop.clone());
+            tasks.spawn(api::serve_webhook(address, secret, source, stop));
+        }
         // Nothing else sets it.
         let _ = daemon.source.set(source);
         let until = stop.clone();
@@ -207,6 +228,20 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         crate::controller::Reason::Resync,
     );
     daemon.forget_lost_wishes().await;
+    if let Some(acme) = daemon.engine.acme.clone() {
+        let (controller, stop) = (daemon.controller.clone(), stop.clone());
+        tasks.spawn(async move {
+            let changed = |tenant| controller.urgent(tenant, crate::controller::Reason::Event);
+            stop.run_until_cancelled(acme.run(changed)).await
+        });
+    }
+    let (controller, until) = (daemon.controller.clone(), stop.clone());
+    tasks.spawn(async move {
+        let changed = |tenant| controller.urgent(tenant, crate::controller::Reason::Event);
+        until
+            .run_until_cancelled(disks.run(asked, changed))
+            .await
+    });
     if let Some((offsite, backed_up)) = daemon.engine.offsite.clone().zip(backed_up) {
         let (controller, stop) = (daemon.controller.clone(), stop.clone());
         tasks.spawn(async move {
@@ -240,7 +275,11 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let (ended, until) = (daemon.ended.subscribe(), stop.clone());
     tasks.spawn(async move { until.run_until_cancelled(releases.run(ended)).await });
-    tasks.spawn(upkeep(host, resync, stop.clone()));
+    tasks.spawn(upkeep::run(
+        Arc::clone(&daemon.engine),
+        resync,
+        stop.clone(),
+    ));
 
     let group = spec.spec.api.group.as_ref().map(AsRef::as_ref);
     let socket = api::Socket::bind(Path::new(paths.runtime.as_str()), group, &lock).await?;
@@ -348,29 +387,6 @@ fn ports_of(records: &BTreeMap<TenantName, Record>) -> BTreeMap<TenantName, BTre
         (!ports.is_empty()).then(|| (name.clone(), ports))
     };
     records.iter().filter_map(ports).collect()
-}
-
-/// What the host as a whole needs, now and then.
-async fn upkeep(host: Arc<SystemHost>, period: Duration, stop: CancellationToken) {
-    let mut said = None;
-    let mut timer = tokio::time::interval(period);
-    while stop.run_until_cancelled(timer.tick()).await.is_some() {
-        let reserved = host.reserve_ports().await.err();
-        let isolated = host.keep_network().await.err();
-        let troubles = [
-            reserved.map(|error| error.to_string()),
-            isolated.map(|error| error.to_string()),
-        ];
-        let troubles: Vec<String> = troubles.into_iter().flatten().collect();
-        let trouble = (!troubles.is_empty()).then(|| troubles.join("; "));
-        if trouble != said {
-            match &trouble {
-                Some(trouble) => tracing::warn!("{trouble}"),
-                None => tracing::info!("the host is as it should be again"),
-            }
-            said = trouble;
-        }
-    }
 }
 
 /// Tells systemd that the operator lives, as long as its state can be reached.

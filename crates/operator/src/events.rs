@@ -16,6 +16,7 @@ use notify::event::CreateKind;
 use notify::{EventKind, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
+use crate::certificate_watch;
 use crate::state::State;
 
 /// When a new folder is looked into once more.
@@ -168,7 +169,22 @@ fn of_path(path: &Path, host: &HostSpec, state: &State) -> Vec<TenantName> {
             .and_then(|below| below.iter().next())
             .and_then(|first| first.to_str())
     };
-    tenant.and_then(known).into_iter().collect()
+    let mut tenants: Vec<TenantName> = tenant.and_then(known).into_iter().collect();
+    if tenants.is_empty() {
+        tenants = of_certificate(path, state);
+    }
+    tenants
+}
+
+/// The tenants whose manifests name a certificate in the folder of this file.
+fn of_certificate(path: &Path, state: &State) -> Vec<TenantName> {
+    state.with_records(|records| {
+        let named = records.iter().filter(|(_, record)| {
+            let tls = record.tenant.spec.tls.as_ref();
+            tls.is_some_and(|tls| certificate_watch::concerns(tls, path))
+        });
+        named.map(|(name, _)| name.clone()).collect()
+    })
 }
 
 #[cfg(test)]

@@ -18,13 +18,16 @@
     )
 )]
 
+pub mod acme;
 pub mod alerts;
 pub mod api;
 mod backend;
 pub mod catalog;
+pub mod certificate_watch;
 pub mod cli;
 pub mod controller;
 pub mod daemon;
+pub mod disk;
 pub mod events;
 pub mod ledger;
 pub mod lock;
@@ -40,6 +43,7 @@ pub mod source;
 pub mod state;
 pub mod status_file;
 pub mod tenant;
+pub mod upkeep;
 mod yaml_folder;
 
 /// The time, as it is written in objects: RFC 3339 in UTC, to the second.

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use cb_core::api::{ConditionStatus, HostSpec};
+use cb_core::disk::DiskUse;
 use cb_core::operation::{Kind, Phase};
+use cb_core::rollout::Rollout;
 use cb_core::types::TenantName;
 use cb_host::Counts;
+use cb_runtime::store::Versioned;
 use cb_runtime::controller::Stats;
 
 use super::Sheet;
+use crate::alerts::SinkCounts;
 use crate::offsite::Seen;
-use crate::state::State;
+use crate::state::{PublishedTenant, State};
 
 /// The conditions that are there, at zero, with no tenant in them, so that a
 /// rule that asks for one has an answer.
@@ -20,6 +24,28 @@ const STATUSES: [ConditionStatus; 3] = [
     ConditionStatus::True,
     ConditionStatus::False,
     ConditionStatus::Unknown,
+];
+/// What a rollout is for a person.
+const ROLLOUT_STATES: [&str; 6] = [
+    "Running",
+    "Undoing",
+    "Paused",
+    "Succeeded",
+    "Failed",
+    "Undone",
+];
+/// What a tenant in a rollout is for a person.
+const MEMBER_PHASES: [&str; 10] = [
+    "Pending",
+    "Asking",
+    "Asked",
+    "Succeeded",
+    "Failed",
+    "Skipped",
+    "Undoing",
+    "Undone",
+    "UndoFailed",
+    "UndoSkipped",
 ];
 /// systemd's states of a unit.
 const UNIT_STATES: [&str; 6] = [
@@ -122,9 +148,27 @@ pub fn tenants(sheet: &mut Sheet<'_>, state: &State, host: &HostSpec) -> fmt::Re
         ["kind"],
         drift.into_iter().map(|(kind, n)| ([kind], n as f64)),
     )?;
+    certificates(sheet, &tenants)?;
     ports(sheet, state, host)?;
     operations(sheet, state)?;
     backups(sheet, state, host)
+}
+
+fn certificates(
+    sheet: &mut Sheet<'_>,
+    tenants: &BTreeMap<TenantName, Versioned<PublishedTenant>>,
+) -> fmt::Result {
+    let end = |(name, tenant): (&TenantName, &Versioned<PublishedTenant>)| {
+        let status = tenant.value.tenant.status.as_ref()?;
+        let end: jiff::Timestamp = status.certificate.as_ref()?.not_after.parse().ok()?;
+        Some(([name.to_string()], end.as_second() as f64))
+    };
+    sheet.gauges(
+        "cb_certificate_not_after_timestamp_seconds",
+        "Until when the certificate that a tenant's domains are served with is valid, in seconds since 1970",
+        ["tenant"],
+        tenants.iter().filter_map(end),
+    )
 }
 
 fn operations(sheet: &mut Sheet<'_>, state: &State) -> fmt::Result {
@@ -223,6 +267,30 @@ fn ports(sheet: &mut Sheet<'_>, state: &State, host: &HostSpec) -> fmt::Result {
     sheet.gauge("cb_port_slots", help, f64::from(host.ports.slots))
 }
 
+/// What tenants have on disk, and may have.
+///
+/// # Errors
+/// None: it writes to memory.
+pub fn disks(
+    sheet: &mut Sheet<'_>,
+    uses: &[(TenantName, DiskUse, Option<u64>)],
+) -> fmt::Result {
+    let row = |name: &TenantName, bytes: u64| ([name.to_string()], bytes as f64);
+    sheet.gauges(
+        "cb_tenant_disk_bytes",
+        "What a tenant had on disk when it was last looked at, in bytes",
+        ["tenant"],
+        uses.iter().map(|(name, found, _)| row(name, found.bytes)),
+    )?;
+    let limits = uses.iter().filter_map(|(name, _, limit)| Some(row(name, (*limit)?)));
+    sheet.gauges(
+        "cb_tenant_disk_limit_bytes",
+        "What a tenant may have on disk, in bytes",
+        ["tenant"],
+        limits,
+    )
+}
+
 /// How often units ran anew, by tenant and unit.
 ///
 /// # Errors
@@ -236,6 +304,73 @@ pub fn restarts(
         "Runs of a unit that followed another one, whoever started them; runs between two looks are one",
         ["tenant", "unit"],
         units.into_iter().map(|(unit, n)| (unit, n as f64)),
+    )
+}
+
+/// What the alert sinks were sent, by the names that the Host gives them.
+///
+/// # Errors
+/// None: it writes to memory.
+pub fn sinks(sheet: &mut Sheet<'_>, sinks: &[SinkCounts]) -> fmt::Result {
+    let rows = |value: fn(&SinkCounts) -> f64| {
+        let rows = sinks.iter().map(|sink| ([sink.name.clone()], value(sink)));
+        rows.collect::<Vec<_>>()
+    };
+    sheet.counters(
+        "cb_alerts_sent",
+        "Messages that an alert sink has taken",
+        ["sink"],
+        rows(|sink| sink.delivered as f64),
+    )?;
+    sheet.counters(
+        "cb_alerts_failed",
+        "Tries to send a message that an alert sink did not take; each is tried again",
+        ["sink"],
+        rows(|sink| sink.failed as f64),
+    )?;
+    sheet.gauges(
+        "cb_alerts_spooled",
+        "Messages that wait for an alert sink",
+        ["sink"],
+        rows(|sink| sink.spooled as f64),
+    )
+}
+
+/// The rollouts that are kept, and the tenants of those that are not over.
+///
+/// # Errors
+/// None: it writes to memory.
+pub fn rollouts<'a>(
+    sheet: &mut Sheet<'_>,
+    rollouts: impl IntoIterator<Item = &'a Rollout>,
+) -> fmt::Result {
+    let mut states = ROLLOUT_STATES.map(|state| (state, 0_u64));
+    let mut phases = MEMBER_PHASES.map(|phase| (phase, 0_u64));
+    for rollout in rollouts {
+        let state = rollout.word();
+        for (word, count) in &mut states {
+            *count += u64::from(*word == state);
+        }
+        let open = rollout.tenants.iter().filter(|_| !rollout.is_over());
+        for member in open {
+            let phase = member.word();
+            for (word, count) in &mut phases {
+                *count += u64::from(*word == phase);
+            }
+        }
+    }
+    let row = |(word, count): (&'static str, u64)| ([word.to_owned()], count as f64);
+    sheet.gauges(
+        "cb_rollouts",
+        "Rollouts that are under way or kept in the list, by state",
+        ["state"],
+        states.map(row),
+    )?;
+    sheet.gauges(
+        "cb_rollout_tenants",
+        "Tenants of the rollouts that are not over, by how far they are",
+        ["phase"],
+        phases.map(row),
     )
 }
 

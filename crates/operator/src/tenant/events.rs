@@ -2,10 +2,13 @@
 //! changed.
 
 use cb_core::api::{Condition, ConditionStatus, TenantStatus};
+use cb_core::certificate;
+use cb_core::disk::NEARLY_FULL;
 use cb_core::event::{Event, Reason};
 use cb_core::operation::{Kind, Next, Operation, Phase as Step, PhaseRecord};
 use cb_core::plan::Cause;
 use cb_core::record::{Phase, Record};
+use cb_core::status::Facet;
 use cb_core::types::TenantName;
 
 /// How many steps a note names; the others are counted.
@@ -97,6 +100,7 @@ pub(super) fn of_status(
             (ConditionStatus::True, _) => Some(Reason::Ready),
             // The catalog tells of it, for tenants that are not known yet too.
             (_, "Refused") => None,
+            (_, "DiskLimitReached") => Some(Reason::DiskLimitReached),
             (_, "Fought") => Some(Reason::DriftFought),
             (_, "CrashLoop" | "Failed" | "Restarting") => Some(Reason::ServiceCrashed),
             // What is expected to pass is no news.
@@ -104,11 +108,27 @@ pub(super) fn of_status(
         };
         events.extend(reason.map(|reason| Event::tenant(name, reason, ready.message.clone())));
     }
+    let near = changed(Facet::Disk.condition()).filter(|c| c.reason == NEARLY_FULL);
+    let near = near.map(|c| Event::tenant(name, Reason::DiskNearlyFull, &*c.message));
+    events.extend(near);
     let copied = changed("BackupsCopied").filter(|c| c.status == ConditionStatus::False);
     let not_copied = |c: &Condition| Event::tenant(name, Reason::BackupNotCopied, &*c.message);
     events.extend(copied.map(not_copied));
+    events.extend(changed(certificate::CONDITION).and_then(|c| of_certificate(name, c)));
     events.extend(super::drift::events(name, previous, status));
     events
+}
+
+/// What a person has to know of a certificate. That none was issued is told
+/// when it is tried.
+fn of_certificate(name: &TenantName, condition: &Condition) -> Option<Event> {
+    let reasons = [
+        Reason::CertificateInvalid,
+        Reason::CertificateExpired,
+        Reason::CertificateExpiring,
+    ];
+    let known = reasons.into_iter().find(|r| r.as_str() == condition.reason);
+    known.map(|reason| Event::tenant(name, reason, &*condition.message))
 }
 
 #[cfg(test)]

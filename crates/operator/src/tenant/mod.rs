@@ -16,6 +16,7 @@ mod problem;
 mod readiness;
 mod removal;
 mod report;
+mod rounds;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,13 +25,16 @@ use std::time::Duration;
 use cb_core::api::{Application, Host};
 use cb_core::desired::{Desired, Inputs, check};
 use cb_core::observed::{Observed, Scope, i360_of};
-use cb_core::plan::{BlockReason, Plan, converge, remove};
+use cb_core::plan::{Aspect, BlockReason, Plan, Step, converge, remove};
 use cb_core::ports::PortError;
 use cb_core::record::{Phase, Ports, Record};
 use cb_core::status::{Facet, Problem};
 use cb_core::types::{TenantName, Version};
 use tokio_util::sync::CancellationToken;
 
+use crate::acme::Acme;
+use crate::disk::Disks;
+use crate::certificate_watch::CertificateWatch;
 use crate::ledger::{Ledger, Request};
 use crate::metrics::Metrics;
 use crate::offsite::Offsite;
@@ -43,6 +47,7 @@ use problem::{blocked, misfit, no_application, not_saved, unreachable};
 pub use drift::Drifts;
 pub use operation::{Slots, in_use};
 pub use readiness::Readiness;
+pub use rounds::Rounds;
 
 /// How often a pass plans again after it did something. A plan is met by one
 /// round; a second one is for what changed meanwhile.
@@ -62,6 +67,8 @@ pub struct Engine<H> {
     pub sink: Arc<dyn StatusSink>,
     /// What is known of the services' health.
     pub readiness: Readiness,
+    /// Which services are asked without a pass.
+    pub rounds: Rounds,
     /// What is known of drift that was put right.
     pub drifts: Drifts,
     /// What is counted.
@@ -70,8 +77,14 @@ pub struct Engine<H> {
     pub recorder: Recorder,
     /// How many operations run at once.
     pub slots: Slots,
+    /// Looks at what tenants have on disk.
+    pub disks: Arc<Disks<H>>,
     /// Copies backups off the host, if the Host says where to.
     pub offsite: Option<Arc<Offsite<H>>>,
+    /// Has certificates issued, if the Host says by whom.
+    pub acme: Option<Arc<Acme>>,
+    /// Notices when certificates are renewed by others.
+    pub certificate_watch: CertificateWatch,
     /// The versions that managed units named at the start, for tenants whose
     /// records were lost; each is used once.
     pub recovered: Mutex<BTreeMap<TenantName, Version>>,
@@ -104,6 +117,7 @@ struct Findings {
 impl<H: cb_host::Host> Engine<H> {
     /// One pass.
     pub async fn pass(&self, name: &TenantName, cancel: &CancellationToken) -> Again {
+        self.rounds.leave(name);
         if let Err(error) = self.state.save(name).await {
             // Nothing may be done that the record does not know of.
             return self.cannot_look(name, not_saved(error)).await;
@@ -210,6 +224,7 @@ impl<H: cb_host::Host> Engine<H> {
         let Some(record) = self.state.record(name) else {
             return Again::Gone;
         };
+        self.disks.note(&record);
         let mut again = if retry {
             Again::Backoff
         } else {
@@ -228,6 +243,7 @@ impl<H: cb_host::Host> Engine<H> {
                 .judge(&*self.host, desired, &findings.observed, Duration::MAX)
                 .await;
             health = ready.health;
+            self.rounds.enter(name, ready.well);
             findings.problems.extend(ready.problems);
             let later = [ready.again, findings.paused].into_iter().flatten().min();
             again = match (again, later) {
@@ -237,6 +253,7 @@ impl<H: cb_host::Host> Engine<H> {
             };
         }
         self.look_at_schema(&record, &mut findings, health.values());
+        self.want_certificate(&record, &findings);
         self.report(&record, &findings, &health).await;
         again
     }
@@ -311,7 +328,8 @@ impl<H: cb_host::Host> Engine<H> {
             if done.cancelled {
                 return Ok(true);
             }
-            self.note_corrected(name, &findings.plan, &done.problems);
+            self.note_corrected(name, &findings.plan, &done.problems)
+                .await;
             if !done.problems.is_empty() {
                 findings.problems.extend(done.problems);
                 findings.problems.extend(blocked(&findings.plan));
@@ -321,12 +339,11 @@ impl<H: cb_host::Host> Engine<H> {
         }
         findings.problems.extend(blocked(&findings.plan));
         self.shared_database(record, findings);
-        // A crash loop has its own time, see `Readiness`.
         Ok(findings
             .plan
             .blocked
             .iter()
-            .any(|blocked| blocked.reason != BlockReason::CrashLoop))
+            .any(|blocked| !waits_elsewhere(blocked.reason)))
     }
 
     /// A tenant whose record was lost runs what its units say.
@@ -439,8 +456,27 @@ impl<H: cb_host::Host> Engine<H> {
             host: &self.spec,
             ports,
             secrets: &observed.secrets,
+            certificates: &observed.certificates,
         };
         Desired::of(inputs).map_err(misfit)
+    }
+
+    /// A certificate is ordered once the site is live: the authority asks it.
+    fn want_certificate(&self, record: &Record, findings: &Findings) {
+        if let Some(tls) = &record.tenant.spec.tls {
+            self.certificate_watch.watch(tls);
+        }
+        let Some(acme) = &self.acme else {
+            return;
+        };
+        let spec = &record.tenant.spec;
+        let wanted = spec.tls.as_ref().is_some_and(|tls| tls.acme) && !spec.domains.is_empty();
+        let open = |step: &Step| step.aspect == Aspect::Proxy;
+        let live = findings.desired.is_some()
+            && !findings.plan.steps.iter().any(open)
+            && !findings.problems.iter().any(|of| of.facet == Facet::Proxy);
+        let domains = (wanted && live && !spec.suspend).then_some(spec.domains.as_slice());
+        acme.want(record.name(), domains);
     }
 
     /// A site is of no use while nginx does not run; starting nginx is not the
@@ -481,6 +517,15 @@ impl<H: cb_host::Host> Engine<H> {
             .problems
             .push(Problem::new(Facet::SharedDatabase, reason, message));
     }
+}
+
+/// Whether trying again is nothing to hurry for: a crash loop has its own time,
+/// see `Readiness`, and that a disk is no longer full is told.
+fn waits_elsewhere(reason: BlockReason) -> bool {
+    matches!(
+        reason,
+        BlockReason::CrashLoop | BlockReason::DiskLimitReached
+    )
 }
 
 #[cfg(test)]

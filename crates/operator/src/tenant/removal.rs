@@ -42,6 +42,9 @@ impl<H: cb_host::Host> Engine<H> {
             self.state.forget_status(&name);
             self.sink.remove(&name, &record.file).await;
             self.readiness.forget(&name);
+            if let Some(acme) = &self.acme {
+                acme.forget(&name).await;
+            }
             self.drifts.forget(&name);
             self.recorder.record(events::of_removal(&record));
             return Again::Gone;

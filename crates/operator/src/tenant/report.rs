@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use cb_core::api::TenantStatus;
+use cb_core::certificate::{self, Issuing, Verdict};
 use cb_core::observed::Health;
 use cb_core::record::Record;
 use cb_core::status::{Copying, Pass, Problem};
 use cb_core::types::{ObjectName, TenantName};
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Again, Engine, Findings, events};
 
@@ -29,6 +31,7 @@ impl<H: cb_host::Host> Engine<H> {
             health,
             problems: &findings.problems,
             copying: &self.copying(name),
+            certificate: self.certificate(record, findings).as_ref(),
             previous: previous.as_deref(),
             now: &now,
         });
@@ -63,6 +66,22 @@ impl<H: cb_host::Host> Engine<H> {
         for event in events::of_status(name, previous, status) {
             self.recorder.record(event);
         }
+    }
+
+    /// What has to be said of the tenant's certificate.
+    fn certificate(&self, record: &Record, findings: &Findings) -> Option<Verdict> {
+        let tls = findings.desired.as_ref()?.tls.as_ref()?;
+        let served = tls.certificate.as_ref().map(|(_, facts)| facts);
+        let warn = SignedDuration::from_hours(24 * i64::from(self.spec.spec.certificates.warn_days));
+        let issuing = self.acme.as_ref();
+        let issuing = issuing.map_or(Issuing::Quiet, |acme| acme.issuing(record.name()));
+        Some(certificate::judge(
+            &record.tenant,
+            (served, tls.trouble.as_deref()),
+            &issuing,
+            warn,
+            Timestamp::now(),
+        ))
     }
 
     fn copying(&self, name: &TenantName) -> Copying {
