@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::api::{BackupPolicy, TenantSpec};
+use crate::database::JobFailure;
 use crate::types::{BackupId, ObjectName, TenantName, Version};
 
 /// What is known of a backup.
@@ -39,10 +40,12 @@ pub struct Backup {
     pub spec: TenantSpec,
     /// The database and its log, and the `.env`.
     pub files: Vec<BackupFile>,
-    /// Whether the copy was opened and its content was equal to the source's.
-    /// Without, it is a plain copy of files that could not be opened.
+    /// Whether the copy was opened and its content was equal to the source's,
+    /// and it was not found to be bad since. Without it and without a digest,
+    /// it is a plain copy of files that could not be opened.
     pub verified: bool,
-    /// The digest of the database's content, see `cb-duckdb digest`.
+    /// The digest of the database's content, see `cb-duckdb digest`; every copy
+    /// that was opened has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
 }
@@ -101,6 +104,19 @@ impl Backup {
         let time = jiff::civil::DateTime::strptime("%Y%m%dt%H%M%Sz", time).ok()?;
         Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
     }
+}
+
+/// Whether a backup that is verified and fails so is bad; it may just not have
+/// been looked at otherwise.
+#[must_use]
+pub fn is_bad(failure: JobFailure) -> bool {
+    matches!(
+        failure,
+        JobFailure::Differs
+            | JobFailure::NoBackup
+            | JobFailure::NotADatabase
+            | JobFailure::WalDoesNotReplay
+    )
 }
 
 /// What retention has to know of a backup, or of a copy of one.

@@ -158,10 +158,7 @@ fn finish(
             sha256: store::sha256(&env[..]).map_err(|e| FileError::io("read", env_file, e))?,
         });
     }
-    let text = serde_yaml::to_string(&backup)
-        .map_err(|error| failed(JobFailure::Failed, error.to_string()))?;
-    let description = stage.path().join(Backup::DESCRIPTION);
-    files::write(&description, text.as_bytes(), FileSpec::own(0o600))?;
+    store::describe(stage.path(), &backup)?;
     stage.place(to)?;
     Ok(backup)
 }

@@ -8,7 +8,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use cb_core::backup::{Backup, BackupFile};
+use cb_core::backup::{Backup, BackupFile, is_bad};
 use cb_core::database::{JobError, JobFailure, Report};
 use cb_core::types::BackupId;
 
@@ -18,24 +18,50 @@ use super::{Work, blocking, store};
 use crate::files::{self, FileError, FileSpec};
 
 impl Work<'_> {
-    /// Reads a backup whole and compares it with what was recorded of it.
+    /// Reads a backup whole and compares it with what was recorded of it. One
+    /// that is found to be bad loses its mark of being verified, so that nobody
+    /// counts on it; it gets the mark back when it is found to be good again.
     pub(super) async fn verify(&self, id: &BackupId) -> Result<Backup, JobError> {
-        let backup = self.require_backup(id)?;
+        let mut backup = self.require_backup(id)?;
         let folder = self.database.backups.join(id.as_str());
         lend(&folder, self.user.gid)?;
-        if !backup.verified {
-            // It could not be opened when it was made either.
-            let all = backup.files.clone();
-            blocking(move || store::compare(&folder, &all)).await?;
-            return Ok(backup);
+        // Without a digest it could not be opened when it was made either.
+        let could_be_opened = backup.verified || backup.digest.is_some();
+        let checked = match could_be_opened {
+            true => self.read_whole(&backup, &folder).await,
+            false => {
+                let (at, all) = (folder.clone(), backup.files.clone());
+                blocking(move || store::compare(&at, &all)).await
+            }
+        };
+        if let Err(error) = &checked
+            && !is_bad(error.failure)
+        {
+            return checked.map(|()| backup);
         }
-        let (database, rest) = split(&backup)?;
-        let at = folder.clone();
-        blocking(move || store::compare(&at, &rest)).await?;
+        let verified = could_be_opened && checked.is_ok();
+        if verified != backup.verified {
+            backup.verified = verified;
+            let described = backup.clone();
+            blocking(move || Ok(store::describe(&folder, &described)?)).await?;
+        }
+        checked.map(|()| backup)
+    }
+
+    /// Compares the files of a backup with what was recorded of them, and has
+    /// DuckDB read every row.
+    async fn read_whole(&self, backup: &Backup, folder: &Path) -> Result<(), JobError> {
+        let (database, rest) = split(backup)?;
         let path = folder.join(Backup::DATABASE);
-        let call = self.call("verify").path(&path).read_only(&folder);
+        let (at, there) = (folder.to_owned(), path.clone());
+        blocking(move || {
+            store::require(&there)?;
+            store::compare(&at, &rest)
+        })
+        .await?;
+        let call = self.call("verify").path(&path).read_only(folder);
         call.arg("--sha256").arg(database.sha256).run().await?;
-        Ok(backup)
+        Ok(())
     }
 
     pub(super) async fn restore(

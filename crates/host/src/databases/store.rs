@@ -13,7 +13,7 @@ use cb_core::types::BackupId;
 use sha2::{Digest as _, Sha256};
 
 use super::error::failed;
-use crate::files::{self, FileCache, FileError, chain};
+use crate::files::{self, FileCache, FileError, FileSpec, chain};
 
 /// What DuckDB keeps beside a database.
 pub(super) const SIDECARS: [&str; 3] = [".wal", ".wal.checkpoint", ".wal.recovery"];
@@ -93,19 +93,31 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Writes the description of a backup into its folder.
+pub(super) fn describe(folder: &Path, backup: &Backup) -> Result<(), FileError> {
+    let text = serde_yaml::to_string(backup).expect("a backup is YAML");
+    let path = folder.join(Backup::DESCRIPTION);
+    files::write(&path, text.as_bytes(), FileSpec::own(0o600))
+}
+
+/// Requires that a file of a backup is there.
+pub(super) fn require(path: &Path) -> Result<(), JobError> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let words = format!("{} is gone", path.display());
+            Err(failed(JobFailure::Differs, words))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Requires that files of a backup are what was recorded of them.
 pub(super) fn compare(folder: &Path, files: &[BackupFile]) -> Result<(), JobError> {
     for file in files {
         let path = folder.join(&file.name);
         let read = |error| FileError::io("read", &path, error);
-        let found = match File::open(&path) {
-            Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let words = format!("{} is gone", path.display());
-                return Err(failed(JobFailure::Differs, words));
-            }
-            Err(error) => return Err(read(error).into()),
-        };
+        require(&path)?;
+        let found = File::open(&path).map_err(read)?;
         let sha256 = sha256(found).map_err(read)?;
         if sha256 != file.sha256 {
             let words = format!("{} is not what was recorded of it", path.display());

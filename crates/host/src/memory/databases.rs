@@ -10,7 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cb_core::backup::{Backup, BackupFile};
+use cb_core::backup::{Backup, BackupFile, is_bad};
 use cb_core::database::{
     BackupOrder, Database, Job, JobError, JobFailure, Migrate, Progress, Report,
 };
@@ -201,7 +201,11 @@ impl World {
         let exists = self.disk.get(file).is_some();
         match job {
             Job::Verify(id) => {
-                let backup = self.verified(&database.backups, id)?;
+                let checked = self.verified(&database.backups, id);
+                if checked.as_ref().is_err_and(|error| is_bad(error.failure)) {
+                    self.not_verified(&database.backups.join(id.as_str()));
+                }
+                let backup = checked?;
                 Ok(Report {
                     exists,
                     schema_version: backup.schema_version,
@@ -383,6 +387,17 @@ impl World {
     fn described(&self, folder: &Path) -> Option<Backup> {
         let text = self.disk.content(&folder.join(Backup::DESCRIPTION))?;
         serde_yaml::from_str(text).ok()
+    }
+
+    /// Takes the mark of being verified from a backup that is bad.
+    fn not_verified(&mut self, folder: &Path) {
+        let Some(mut backup) = self.described(folder) else {
+            return;
+        };
+        backup.verified = false;
+        let text = serde_yaml::to_string(&backup).expect("a backup is YAML");
+        let node = Node::file(&text, 0o600);
+        self.disk.0.insert(folder.join(Backup::DESCRIPTION), node);
     }
 
     fn verified(&self, backups: &Path, id: &BackupId) -> Result<Backup> {

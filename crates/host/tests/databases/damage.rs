@@ -1,6 +1,7 @@
 //! Logs of killed services, and files that cannot be opened or have changed.
 
 use cb_core::database::{Job, JobFailure};
+use cb_host::Host as _;
 
 use crate::world::{
     BACKUPS, FILE, World, as_tenant, assert_nothing_left, on_host, order, restore, sh,
@@ -99,13 +100,33 @@ fn a_backup_that_changed_is_refused_and_replaces_nothing() {
         world.sql("INSERT INTO t VALUES (1)");
         let before = world.content();
         sh(&format!(
-            "printf X | dd of={BACKUPS}/b1/database.duckdb bs=1 seek=50000 conv=notrunc status=none"
+            "cp {BACKUPS}/b1/database.duckdb /tmp/good
+             printf X | dd of={BACKUPS}/b1/database.duckdb bs=1 seek=50000 conv=notrunc status=none"
         ));
-        for job in [Job::Verify("b1".parse().unwrap()), restore(Some("b1"), "r")] {
+        let marked = async || world.host.backups(&world.database).await.unwrap()[0].verified;
+        assert!(marked().await);
+        for job in [restore(Some("b1"), "r"), Job::Verify("b1".parse().unwrap())] {
             let error = world.run(job).await.unwrap_err();
             assert_eq!(error.failure, JobFailure::Differs, "{error}");
         }
         assert_eq!(world.content(), before);
+        // Nobody counts on it any more, until it is good again.
+        assert!(!marked().await);
+        let error = world
+            .run(Job::Verify("b1".parse().unwrap()))
+            .await
+            .unwrap_err();
+        assert_eq!(error.failure, JobFailure::Differs, "{error}");
+        sh(&format!("cp /tmp/good {BACKUPS}/b1/database.duckdb"));
+        world.run(Job::Verify("b1".parse().unwrap())).await.unwrap();
+        assert!(marked().await);
+        sh(&format!("rm {BACKUPS}/b1/database.duckdb"));
+        let error = world
+            .run(Job::Verify("b1".parse().unwrap()))
+            .await
+            .unwrap_err();
+        assert_eq!(error.failure, JobFailure::Differs, "{error}");
+        assert!(!marked().await);
         sh(&format!("rm {BACKUPS}/b1/backup.yaml"));
         let error = world.run(restore(Some("b1"), "r")).await.unwrap_err();
         assert_eq!(error.failure, JobFailure::NoBackup);
