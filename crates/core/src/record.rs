@@ -12,8 +12,10 @@ use crate::api::{
     Application, ApplicationSpec, DeletionPolicy, OperationStatus, Tenant, TenantSpec,
 };
 use crate::disk::DiskRecord;
+use crate::drift::Fought;
 use crate::mark::Owner;
 use crate::operation::{FailedUpgrade, Kind, Next, Operation, Phase as Step, Request, Wish};
+use crate::patch::Provenance;
 use crate::types::{ObjectName, TenantName, Version};
 
 /// What is remembered of one tenant.
@@ -84,6 +86,12 @@ pub struct Record {
     /// without a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskRecord>,
+    /// Where the manifest's content came from.
+    #[serde(default, skip_serializing_if = "Provenance::is_empty")]
+    pub provenance: Provenance,
+    /// What was put right of late.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fought: Vec<Fought>,
 }
 
 impl Record {
@@ -118,6 +126,8 @@ impl Record {
             newest_backup: None,
             schema_version: None,
             disk: None,
+            fought: Vec::new(),
+            provenance: Provenance::default(),
         }
     }
 
@@ -143,6 +153,11 @@ impl Record {
             self.failed = None;
         }
         if changed {
+            if !self.provenance.is_empty() {
+                let json = |of: &Tenant| serde_json::to_value(of).unwrap_or_default();
+                let change = (&json(&self.tenant), &json(tenant));
+                self.provenance.changed(crate::api::Kind::Tenant, change);
+            }
             self.tenant = tenant.clone();
             file.clone_into(&mut self.file);
             self.phase = Phase::Active;

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cb_core::backup::Backup;
+use cb_core::database::{Database, Job, JobError, Progress, Report};
 use cb_core::disk::DiskUse;
 use cb_core::drift::Drift;
-use cb_core::database::{Database, Job, JobError, Progress, Report};
 use cb_core::observed::{Health, Observed, Scope};
 use cb_core::plan::Action;
 use cb_core::types::{BackupId, TenantName};

@@ -31,5 +31,7 @@ pub mod usage;
 pub mod users;
 
 pub use counts::{Counts, Tally, Tests};
-pub use host::{ActionError, DiskQuery, Done, Host, HostDrift, HostError, HostEvent, PortsInUse, Probe};
+pub use host::{
+    ActionError, DiskQuery, Done, Host, HostDrift, HostError, HostEvent, PortsInUse, Probe,
+};
 pub use system::SystemHost;

@@ -3,6 +3,9 @@
 //! Without this, an outgoing connection of any process may be given a tenant's
 //! port while its service restarts. The setting is one list for the whole host,
 //! so what others reserved stays in it.
+//!
+//! A file with the operator's mark and the range in it says that the range was
+//! reserved before: that it is not any more is somebody's doing.
 
 use std::path::{Path, PathBuf};
 
@@ -34,8 +37,18 @@ pub enum SysctlError {
     },
 }
 
-/// Reserves the ports from `first` to `last` now and at every boot. Returns
-/// whether anything had to be changed.
+/// What somebody changed of a reservation that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// What does not reserve the range, in words.
+    pub detail: String,
+    /// Whether it is reserved again.
+    pub put_back: bool,
+}
+
+/// Reserves the ports from `first` to `last` now and at every boot; if somebody
+/// took that back, only if it is to `correct` that. `made` says that it was
+/// reserved since the operator began.
 ///
 /// # Errors
 /// A condition of the host and not of any tenant: tenants work without it.
@@ -43,16 +56,62 @@ pub enum SysctlError {
     clippy::disallowed_methods,
     reason = "a setting of the kernel is no file to be replaced"
 )]
-pub fn reserve(file: &Path, first: u16, last: u16) -> Result<bool, SysctlError> {
+pub fn reserve(
+    file: &Path,
+    (first, last): (u16, u16),
+    made: bool,
+    correct: bool,
+) -> Result<Option<Changed>, SysctlError> {
     let live = |what| move |source| SysctlError::Live { what, source };
     let current = std::fs::read_to_string(LIVE).map_err(live("read"))?;
+    let changed = changed(file, &current, (first, last), made);
+    if changed.is_some() && !correct {
+        return Ok(changed);
+    }
     let merged = merge(&current, first, last);
-    let mut changed = write_file(file, &merged)?;
+    write_file(file, &merged)?;
     if ranges(&current) != ranges(&merged) {
         std::fs::write(LIVE, &merged).map_err(live("write"))?;
-        changed = true;
     }
-    Ok(changed)
+    Ok(changed.map(|changed| Changed {
+        put_back: true,
+        ..changed
+    }))
+}
+
+/// What somebody changed, seen from the kernel's list and the file.
+fn changed(file: &Path, current: &str, range: (u16, u16), made: bool) -> Option<Changed> {
+    let in_file = FileCache::content(file).is_ok_and(|there| {
+        let text = String::from_utf8_lossy(&there);
+        let lists = text.lines().filter_map(|line| line.split_once('='));
+        let mut lists = lists.filter(|(name, _)| name.trim() == NAME);
+        Owner::of(&there) == Some(Owner::Host) && lists.any(|(_, list)| has(list, range))
+    });
+    let live = has(current, range);
+    if (live && in_file) || !(made || in_file) {
+        return None;
+    }
+    let mut details = Vec::new();
+    if !live {
+        details.push("the running kernel does not reserve the port range".to_owned());
+    }
+    if !in_file {
+        details.push(format!(
+            "{} does not have it for the next boot",
+            file.display()
+        ));
+    }
+    Some(Changed {
+        detail: details.join("; "),
+        put_back: false,
+    })
+}
+
+/// Whether a list has the whole range.
+fn has(list: &str, (first, last): (u16, u16)) -> bool {
+    let whole = |(from, to): &(u16, u16)| *from <= first && last <= *to;
+    // Ranges beside each other are one.
+    join(ranges(list)).iter().any(whole)
 }
 
 fn write_file(file: &Path, list: &str) -> Result<bool, SysctlError> {
@@ -73,19 +132,24 @@ fn write_file(file: &Path, list: &str) -> Result<bool, SysctlError> {
 fn merge(current: &str, first: u16, last: u16) -> String {
     let mut all = ranges(current);
     all.push((first, last));
-    all.sort_unstable();
-    let mut merged: Vec<(u16, u16)> = Vec::new();
-    for (from, to) in all {
-        match merged.last_mut() {
-            Some((_, end)) if from <= end.saturating_add(1) => *end = (*end).max(to),
-            _ => merged.push((from, to)),
-        }
-    }
     let text = |(from, to): &(u16, u16)| match from == to {
         true => from.to_string(),
         false => format!("{from}-{to}"),
     };
-    merged.iter().map(text).collect::<Vec<_>>().join(",")
+    join(all).iter().map(text).collect::<Vec<_>>().join(",")
+}
+
+/// In order, with those that touch as one.
+fn join(mut all: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
+    all.sort_unstable();
+    let mut joined: Vec<(u16, u16)> = Vec::new();
+    for (from, to) in all {
+        match joined.last_mut() {
+            Some((_, end)) if from <= end.saturating_add(1) => *end = (*end).max(to),
+            _ => joined.push((from, to)),
+        }
+    }
+    joined
 }
 
 fn ranges(list: &str) -> Vec<(u16, u16)> {
@@ -114,6 +178,32 @@ mod tests {
         );
         let once = merge("8080", 32300, 42299);
         assert_eq!(merge(&once, 32300, 42299), once);
+    }
+
+    #[test]
+    fn what_was_made_is_missed_and_what_others_add_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("60-cb.conf");
+        let range = (32300, 42299);
+        let look = |live: &str, made| {
+            let changed = changed(&file, live, range, made);
+            changed.map(|changed| changed.detail)
+        };
+        // Nothing was made yet.
+        assert_eq!(look("\n", false), None);
+        assert!(look("\n", true).unwrap().contains("; "));
+        write_file(&file, "32300-42299").unwrap();
+        assert_eq!(look("32300-42299", false), None);
+        assert_eq!(look("8080,32000-32299,32300-50000", true), None);
+        // Found after a restart too.
+        let told = look("8080", false).unwrap();
+        assert!(told.contains("kernel") && !told.contains("boot"), "{told}");
+        assert!(look("32301-42299", false).is_some());
+        write_file(&file, "8080").unwrap();
+        let told = look("32300-42299", true).unwrap();
+        assert!(told.contains("boot") && !told.contains("kernel"), "{told}");
+        // Another range is a change of ours.
+        assert_eq!(look("32300-42299", false), None);
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub enum Reason {
     Manifest,
     /// Something on the host changed.
     Event,
+    /// A service answers otherwise than before.
+    Health,
     /// The periodic look at everything.
     Resync,
     /// Its turn for an operation has come.

@@ -1,9 +1,10 @@
 //! The running operator: who tells whom.
 //!
-//! Four tasks feed the controller: readings of the manifests, events of the
-//! host, a timer for what no event told, and the API. All of them only wake
-//! passes; what a pass does is decided from what it sees.
+//! Five tasks feed the controller: readings of the manifests, events of the
+//! host, rounds over the services that are well, a timer for what no event
+//! told, and the API. All of them only wake passes; what a pass does is decided from what it sees.
 
+use std::hash::{Hash as _, Hasher as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -34,6 +35,9 @@ const PARALLELISM: usize = 512;
 /// How long a tenant that failed waits at most: what was in the way may be
 /// gone without an event.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
+/// How far apart parts of the periodic look at everything are, if its period is
+/// long enough to have some: those who are looked at together share much of it.
+const RESYNC_PART: Duration = Duration::from_secs(30);
 /// How long passes may go on at shutdown.
 const SHUTDOWN: Duration = Duration::from_secs(20);
 
@@ -165,6 +169,13 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         }));
         let of = Arc::clone(&daemon);
         run(Box::pin(async move {
+            let host = &of.engine.host;
+            let ask = |probe| async move { host.probe(&probe).await };
+            let wake = |tenant| of.controller.add(tenant, Reason::Health);
+            of.engine.rounds.run(ask, wake).await;
+        }));
+        let of = Arc::clone(&daemon);
+        run(Box::pin(async move {
             while went.recv().await.is_some() {
                 // What it had, a domain for example, may be another's now.
                 let taken = of.catalog.again(of.now_ms()).await;
@@ -174,12 +185,14 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         let of = Arc::clone(&daemon);
         run(Box::pin(async move {
             of.looked.wait().await;
-            let mut timer = tokio::time::interval(resync);
+            let parts = parts_of(resync);
+            let mut timer = tokio::time::interval(resync / parts);
             timer.tick().await;
-            loop {
+            for turn in (0..parts).cycle() {
                 timer.tick().await;
-                of.controller
-                    .add_all(of.engine.state.names(), Reason::Resync);
+                let names = of.engine.state.names().into_iter();
+                let due = names.filter(|name| part(name, parts) == turn);
+                of.controller.add_all(due, Reason::Resync);
             }
         }));
         daemon
@@ -199,7 +212,13 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             if let Some(offsite) = &engine.offsite {
                 collect::copies(sheet, &offsite.seen())?;
             }
+            collect::disks(sheet, &engine.disks.uses())?;
             collect::restarts(sheet, engine.readiness.restarts())?;
+            if let Some(alerts) = daemon.alerts.get() {
+                collect::sinks(sheet, &alerts.counts())?;
+            }
+            let rollouts = daemon.rollouts.published().list().items;
+            collect::rollouts(sheet, rollouts.iter().map(|(_, kept)| &*kept.value))?;
             collect::queue(sheet, daemon.controller.stats())
         });
     }
@@ -306,6 +325,22 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         }
         self.folder.stop();
     }
+}
+
+/// The periodic look at everything is spread over its period, so that it takes
+/// no burst of work: in how many parts.
+fn parts_of(resync: Duration) -> u32 {
+    u32::try_from(resync.as_secs() / RESYNC_PART.as_secs())
+        .unwrap_or(u32::MAX)
+        .max(1)
+}
+
+/// In which part a tenant is looked at, whatever others there are.
+fn part(name: &TenantName, parts: u32) -> u32 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    name.hash(&mut hasher);
+    let part = hasher.finish() % u64::from(parts);
+    u32::try_from(part).unwrap_or_default()
 }
 
 type TaskFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -3,7 +3,8 @@
 //! Which ones is decided by `cb_core::releases` from all that is known: the
 //! records, the backups, and the managed units, which still say what runs if a
 //! record is lost. If anything of it cannot be read, nothing is removed. A
-//! look is due only when a pass has ended, and at most once a minute.
+//! look is due only when a pass has ended that changed something, or an hour
+//! after the last one, and at most once a minute.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -28,6 +29,9 @@ use crate::state::State;
 const SETTLE: Duration = Duration::from_secs(5);
 /// The time between two looks.
 const PERIOD: Duration = Duration::from_secs(60);
+/// The time after which a look is due although nothing that is published of
+/// tenants and Applications has changed.
+const ANYWAY: Duration = Duration::from_secs(3600);
 
 /// Removes releases that nobody needs.
 pub struct ReleaseGc {
@@ -56,6 +60,7 @@ impl ReleaseGc {
     pub async fn run(self, mut ended: Receiver<Ended>) {
         let mut said = None;
         let mut not_before = Instant::now();
+        let mut looked_at = None;
         loop {
             match ended.recv().await {
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
@@ -64,15 +69,31 @@ impl ReleaseGc {
             tokio::time::sleep_until(not_before.max(Instant::now() + SETTLE)).await;
             // What ended meanwhile is seen by this look.
             ended = ended.resubscribe();
+            let now = self.revisions();
+            if looked_at
+                .is_some_and(|(at, seen): (Instant, _)| seen == now && at.elapsed() < ANYWAY)
+            {
+                continue;
+            }
             let trouble = self.sweep().await.err().map(|error| chain(&error));
             if trouble != said
                 && let Some(trouble) = &trouble
             {
                 tracing::warn!("no unused release is removed: {trouble}");
             }
+            looked_at = trouble.is_none().then(|| (Instant::now(), now));
             said = trouble;
             not_before = Instant::now() + PERIOD;
         }
+    }
+
+    /// Numbers that grow with each change of what is published.
+    fn revisions(&self) -> [u64; 2] {
+        let state = &self.state;
+        [
+            state.tenants().revision(),
+            state.published_applications().revision(),
+        ]
     }
 
     /// One look, and the removal of what it finds.
@@ -80,18 +101,20 @@ impl ReleaseGc {
         let layout = Layout::new(&self.spec.spec);
         let installed = cb_host::releases::installed(&layout.releases())?;
         let mut needed = self.needed_by_records();
-        needed.extend(self.run_by_units(&installed)?);
-        let mut surplus = self.surplus(&installed, &needed);
-        if surplus.is_empty() {
+        // Many small files, of units and of backups: read only if it depends on
+        // them.
+        if self.surplus(&installed, &needed).is_empty() {
             return Ok(());
         }
-        // Many small files: read only if it depends on them.
+        needed.extend(self.run_by_units(&installed)?);
+        if self.surplus(&installed, &needed).is_empty() {
+            return Ok(());
+        }
         let host = Arc::clone(&self.host);
         let backups = tokio::task::spawn_blocking(move || host.all_backups()).await;
         let backups = backups.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         needed.extend(backups?.iter().flat_map(needed_by_backup));
-        surplus = self.surplus(&installed, &needed);
-        for release in surplus {
+        for release in self.surplus(&installed, &needed) {
             let path = layout.release(&release.application, &release.version);
             let unneeded = || !self.needed_by_records().contains(&release);
             if self.host.releases().remove(&path, unneeded).await? {

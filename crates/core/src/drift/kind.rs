@@ -219,6 +219,21 @@ kinds! {
          left.",
         "Reports it: what the data is worth is a person's to decide.",
         "Find what migrated the database; upgrade to the release that fits, or restore a backup.";
+    PortsNotReserved: Correct,
+        "Of the host, not of a tenant: the kernel may give ports of the range to outgoing \
+         connections, now or after the next boot, because the setting \
+         `net.ipv4.ip_local_reserved_ports` or the file `paths.sysctl` was changed.",
+        "Reserves the range again, if `defaults.driftPolicy` of the Host is `Correct`; what others \
+         reserved stays.",
+        "Find what sets it, for example another file in `/etc/sysctl.d`: the setting is one list \
+         for the whole host, and the last who writes it wins.";
+    NetworkRulesChanged: Correct,
+        "Of the host, not of a tenant: the nftables table `inet cb_operator` that keeps tenants \
+         from each other's ports, or what loads it at boot, was changed.",
+        "Loads the table again whatever the policy: `network.isolation` of the Host says that \
+         it is enforced.",
+        "Find what changes it, for example a reload of `nftables.service`, which flushes all \
+         tables. Set `network.isolation` to `Off` to do without.";
 }
 
 impl DriftKind {

@@ -11,6 +11,7 @@ mod kind;
 
 use std::fmt;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +88,24 @@ impl fmt::Display for Actor {
             None => Ok(()),
         }
     }
+}
+
+/// What of a tenant was put right of late, as its record has it: what is undone
+/// again and again is not fought at full speed, over restarts too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Fought {
+    /// How it differed.
+    pub kind: DriftKind,
+    /// What did.
+    pub what: String,
+    /// How often it was put right since it was quiet.
+    pub times: u32,
+    /// How often that had to wait.
+    #[serde(default)]
+    pub pauses: u32,
+    /// When it was put right last, oldest first.
+    pub recent: Vec<Timestamp>,
 }
 
 /// A difference in a tenant's status.

@@ -12,13 +12,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cb_core::api::{HostSpec, NetworkIsolation};
 use cb_core::desired::ManagedFile;
+use cb_core::drift::{Drift, DriftKind};
 use cb_core::layout::{Layout, user_name};
 use cb_core::mark::Owner;
-use cb_core::network::{BOOT_UNIT, Rules, Tenant, boot_unit, shared_ports};
+use cb_core::network::{BOOT_UNIT, Rules, TABLE, Tenant, boot_unit, shared_ports};
 use cb_core::types::TenantName;
 use cb_runtime::{CoalesceConfig, Coalescer};
 
@@ -28,15 +30,17 @@ use crate::files::{self, FileCache};
 use crate::nftables::{self, NftError};
 use crate::systemd::JOB_TIMEOUT;
 use crate::users::Users;
-use crate::{ActionError, nginx};
+use crate::{ActionError, HostDrift, nginx};
 
 /// Where systemd makes the link of a unit that starts before all others.
 const WANTS: &str = "/etc/systemd/system/sysinit.target.wants";
 
 #[derive(Debug)]
 pub(super) struct Network {
-    batch: Coalescer<Ask, Result<(), ActionError>>,
+    batch: Coalescer<Ask, Result<Option<String>, ActionError>>,
     keeper: Arc<Keeper>,
+    /// Whether the unit that loads the table at boot was made.
+    boots: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -90,7 +94,11 @@ impl Network {
             let keeper = Arc::clone(&of);
             async move { keeper.bring_about(asks).await }
         });
-        Self { batch, keeper }
+        Self {
+            batch,
+            keeper,
+            boots: AtomicBool::new(false),
+        }
     }
 
     fn is_enforced(&self) -> bool {
@@ -110,12 +118,12 @@ impl Network {
         Ok(self.is_enforced())
     }
 
-    /// Puts the table back if somebody changed it.
-    async fn look(&self) -> Result<(), ActionError> {
+    /// Puts the table back if somebody changed it, and says what was changed.
+    async fn look(&self) -> Result<Option<String>, ActionError> {
         self.ask(Ask::Look).await
     }
 
-    async fn ask(&self, ask: Ask) -> Result<(), ActionError> {
+    async fn ask(&self, ask: Ask) -> Result<Option<String>, ActionError> {
         match self.batch.submit(ask).await {
             Ok(result) => result,
             Err(error) => Err(ActionError {
@@ -147,22 +155,23 @@ impl Keeper {
         Ok(ports.is_empty() || loaded.uids.get(tenant) == Some(&uid))
     }
 
-    async fn bring_about(&self, asks: Vec<Ask>) -> Result<(), ActionError> {
+    /// Returns what somebody had changed, if so.
+    async fn bring_about(&self, asks: Vec<Ask>) -> Result<Option<String>, ActionError> {
         let look = self.note(asks);
         let (rules, uids) = self.rules()?;
         let loaded = self.lock().loaded.clone();
+        let mut changed = None;
         if let Some(loaded) = loaded.filter(|loaded| loaded.rules == rules && loaded.uids == uids) {
-            let changed = if look {
-                self.is_changed(&loaded).await
-            } else {
-                Ok(false)
-            };
-            if let Ok(false) = changed {
-                return Ok(());
+            if !look {
+                return Ok(None);
+            }
+            let found = self.difference(&loaded).await;
+            if let Ok(None) = found {
+                return Ok(None);
             }
             // Not known to be in force any more, whatever comes of this.
             self.lock().loaded = None;
-            changed?;
+            changed = found?;
         }
         self.lock().loaded = None;
         let text = rules.text();
@@ -171,7 +180,7 @@ impl Keeper {
         self.write(text).await?;
         let loaded = Loaded { rules, uids, table };
         self.lock().loaded = Some(Arc::new(loaded));
-        Ok(())
+        Ok(changed)
     }
 
     /// Takes in what is asked. Returns whether the kernel is to be looked at.
@@ -224,16 +233,18 @@ impl Keeper {
         Ok((rules, uids))
     }
 
-    async fn is_changed(&self, loaded: &Loaded) -> Result<bool, ActionError> {
-        let text = loaded.rules.text();
-        let there = FileCache::content(&self.file).unwrap_or_default();
-        if nftables::list().await? == loaded.table && there == text.as_bytes() {
-            return Ok(false);
+    /// How the kernel's table and the file differ from what was loaded.
+    async fn difference(&self, loaded: &Loaded) -> Result<Option<String>, ActionError> {
+        let table = nftables::list().await?;
+        if table.is_none() {
+            return Ok(Some("the table is gone".to_owned()));
         }
-        tracing::warn!(
-            "the rules that keep tenants from each other's ports were changed; they are put back"
-        );
-        Ok(true)
+        if table != loaded.table {
+            return Ok(Some("the table has other rules".to_owned()));
+        }
+        let there = FileCache::content(&self.file).unwrap_or_default();
+        let is_same = there == loaded.rules.text().as_bytes();
+        Ok((!is_same).then(|| format!("{} has other rules", self.file.display())))
     }
 
     async fn write(&self, text: String) -> Result<(), ActionError> {
@@ -264,20 +275,40 @@ impl SystemHost {
     }
 
     /// Puts right what was changed of the rules, and of what loads them at
-    /// boot; or takes both away if nothing is to be enforced.
+    /// boot; or takes both away if nothing is to be enforced. Returns what
+    /// somebody had changed.
     ///
     /// # Errors
     /// Something of that cannot be done.
-    pub async fn keep_network(&self) -> Result<(), ActionError> {
-        if self.network.is_enforced() {
-            self.network.look().await?;
-            self.keep_boot_unit().await
-        } else {
-            self.remove_network().await
+    pub async fn keep_network(&self) -> Result<Option<HostDrift>, ActionError> {
+        if !self.network.is_enforced() {
+            self.remove_network().await?;
+            return Ok(None);
         }
+        let of_table = self.network.look().await?;
+        let of_boot = self.keep_boot_unit().await?;
+        let details: Vec<String> = of_table.into_iter().chain(of_boot).collect();
+        let drift = Drift {
+            kind: DriftKind::NetworkRulesChanged,
+            what: format!("table {TABLE}"),
+            detail: details.join("; "),
+            by: None,
+        };
+        Ok((!details.is_empty()).then_some(HostDrift {
+            drift,
+            corrected: true,
+        }))
     }
 
-    async fn keep_boot_unit(&self) -> Result<(), ActionError> {
+    /// Returns what somebody had changed of a unit that was made.
+    async fn keep_boot_unit(&self) -> Result<Option<String>, ActionError> {
+        let changed = self.make_boot_unit().await?;
+        let made = self.network.boots.swap(true, Ordering::AcqRel);
+        Ok(changed.filter(|_| made))
+    }
+
+    async fn make_boot_unit(&self) -> Result<Option<String>, ActionError> {
+        let mut changed = None;
         let layout = self.layout();
         let unit = ManagedFile {
             path: layout.unit_file(BOOT_UNIT),
@@ -287,17 +318,20 @@ impl SystemHost {
         if write_if_changed(unit).await? {
             self.units.will_change()()?;
             self.units.reload().await?;
+            changed = Some(format!("{BOOT_UNIT} was changed"));
         }
         if !Path::new(WANTS).join(BOOT_UNIT).is_symlink() {
             self.systemd.enable(&[BOOT_UNIT.to_owned()]).await?;
+            changed.get_or_insert_with(|| format!("{BOOT_UNIT} did not start at boot"));
         }
         let active = self.systemd.unit(BOOT_UNIT);
         if !active.is_some_and(|unit| unit.is_active()) {
             // systemd does to a running unit what it does to nftables' own.
             let result = self.systemd.start(BOOT_UNIT, JOB_TIMEOUT).await?;
             check_job(&result, "start", BOOT_UNIT)?;
+            changed.get_or_insert_with(|| format!("{BOOT_UNIT} was stopped"));
         }
-        Ok(())
+        Ok(changed)
     }
 
     async fn remove_network(&self) -> Result<(), ActionError> {

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cb_core::adopt::Handmade;
 use cb_core::certificate::Certificates;
 use cb_core::drift::Actor;
 use cb_core::mark::Owner;
-use cb_core::observed::{DROP_IN_FOLDERS, Observed, PathState, Scope, UnitState};
+use cb_core::observed::{DROP_IN_FOLDERS, Observed, PathState, Scope, Secret, UnitState};
 
 use super::{SystemHost, credentials};
 use crate::HostError;
-use crate::files::chain;
+use crate::files::{FileCache, chain};
 use crate::releases::Releases;
 use crate::systemd::SystemdError;
 
@@ -39,7 +40,13 @@ impl SystemHost {
         let unit_files = owned_units.iter().map(|unit| folder.join(unit));
         let mut paths = BTreeMap::new();
         let credentials = credentials::entries(&scope.credentials);
-        for path in scope.paths.iter().cloned().chain(unit_files).chain(credentials) {
+        for path in scope
+            .paths
+            .iter()
+            .cloned()
+            .chain(unit_files)
+            .chain(credentials)
+        {
             if let Some(state) = self.files.state(&path) {
                 paths.insert(path, state);
             }
@@ -71,6 +78,7 @@ impl SystemHost {
             None => Vec::new(),
         };
         Ok(Observed {
+            handmade: self.handmade(scope),
             user,
             account,
             isolated: false,
@@ -95,6 +103,21 @@ impl SystemHost {
                 .is_some_and(|nginx| nginx.is_active()),
             backing_off: BTreeMap::new(),
         })
+    }
+
+    /// The texts of files that were made by hand: of a link, what it leads to.
+    /// What cannot be read is in the way, and is told as such.
+    fn handmade(&self, scope: &Scope) -> Handmade {
+        let text = |path: &PathBuf| {
+            let content = match self.files.state(path)? {
+                PathState::File { owner: None, .. } => FileCache::content(path).ok()?,
+                PathState::Link(_) => FileCache::content(&path.canonicalize().ok()?).ok()?,
+                _ => return None,
+            };
+            let text = String::from_utf8(content).ok()?;
+            Some((path.clone(), Secret::new(text)))
+        };
+        scope.adopt.iter().filter_map(text).collect()
     }
 
     /// Who changed the tenant's files last. Listens to their folders first, for

@@ -97,6 +97,19 @@ pub struct SinkOverview {
     pub error: Option<String>,
 }
 
+/// What a sink was sent since the operator started, test messages aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkCounts {
+    /// Its name.
+    pub name: String,
+    /// Messages that it has taken.
+    pub delivered: u64,
+    /// Tries that failed.
+    pub failed: u64,
+    /// Messages that wait for it in its spool.
+    pub spooled: usize,
+}
+
 /// What came of a test message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tried {
@@ -187,6 +200,21 @@ impl Alerts {
             alerts: alerts.clone(),
             sinks: self.sinks.iter().map(sink).collect(),
         }
+    }
+
+    /// What the sinks were sent.
+    #[must_use]
+    pub fn counts(&self) -> Vec<SinkCounts> {
+        let counts = |entry: &Entry| {
+            let status = entry.status.lock().unwrap_or_else(PoisonError::into_inner);
+            SinkCounts {
+                name: entry.name.clone(),
+                delivered: status.delivered,
+                failed: status.failed,
+                spooled: status.waiting,
+            }
+        };
+        self.sinks.iter().map(counts).collect()
     }
 
     /// Sends a test message to the sink of this name, or to all, past their

@@ -24,6 +24,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Default)]
 pub(super) struct SinkStatus {
     pub(super) waiting: usize,
+    pub(super) delivered: u64,
+    pub(super) failed: u64,
     pub(super) last_delivered: Option<Timestamp>,
     pub(super) error: Option<String>,
 }
@@ -141,6 +143,7 @@ impl Sink {
             );
         }
         status.last_delivered = Some(Timestamp::now());
+        status.delivered += 1;
         status.waiting = status.waiting.saturating_sub(1);
         tracing::debug!(sink = self.name, id = message.id, "an alert was delivered");
     }
@@ -153,7 +156,9 @@ impl Sink {
             "an alert was not delivered: {error}"
         );
         self.undeliverable(&error);
-        self.lock().error = Some(error);
+        let mut status = self.lock();
+        status.failed += 1;
+        status.error = Some(error);
     }
 
     fn undeliverable(&self, why: &str) {

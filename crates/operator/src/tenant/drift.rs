@@ -3,8 +3,8 @@
 //!
 //! What differs is named by the planner (`cb_core::drift`). Here is what needs
 //! a memory: something that is undone again and again must not be fought at
-//! full speed, and what happened is told once. The memory is lost at a restart
-//! of the operator, which then finds out anew.
+//! full speed, and what happened is told once. How often is in the tenants'
+//! records too, so that a restart of the operator does not begin anew.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use cb_core::api::TenantStatus;
 use cb_core::desired::Desired;
-use cb_core::drift::{Drift, DriftKind, DriftStatus};
+use cb_core::drift::{Drift, DriftKind, DriftStatus, Fought};
 use cb_core::event::{Event, Reason};
 use cb_core::observed::Health;
 use cb_core::plan::{Cause, Hold, Plan};
@@ -20,6 +20,7 @@ use cb_core::record::Record;
 use cb_core::status::{Facet, Problem};
 use cb_core::types::TenantName;
 use cb_host::Host;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::problem::not_saved;
@@ -34,6 +35,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_sec
 #[derive(Debug, Default)]
 pub struct Drifts {
     fights: Mutex<Fights>,
+    /// What differs of the host itself and is left as it is.
+    host: Mutex<Vec<DriftStatus>>,
 }
 
 type Fights = BTreeMap<TenantName, BTreeMap<(DriftKind, String), Fight>>;
@@ -86,7 +89,63 @@ impl Fight {
     }
 }
 
+impl Fight {
+    /// As it was saved. Times of a clock that was set since count as now.
+    fn of(saved: &Fought, now: (Instant, Timestamp)) -> Self {
+        let at = |then: &Timestamp| {
+            let age = Duration::try_from(now.1.duration_since(*then)).unwrap_or_default();
+            now.0.checked_sub(age)
+        };
+        Self {
+            recent: saved.recent.iter().filter_map(at).collect(),
+            times: saved.times,
+            pauses: saved.pauses,
+        }
+    }
+
+    fn save(&self, (kind, what): &(DriftKind, String), now: (Instant, Timestamp)) -> Fought {
+        let at = |then: &Instant| now.1 - now.0.saturating_duration_since(*then);
+        Fought {
+            kind: *kind,
+            what: what.clone(),
+            times: self.times,
+            pauses: self.pauses,
+            recent: self.recent.iter().map(at).collect(),
+        }
+    }
+}
+
 impl Drifts {
+    /// What the records say.
+    #[must_use]
+    pub fn of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
+        let now = (Instant::now(), Timestamp::now());
+        let fights = |record: &Record| {
+            let fights = record.fought.iter().map(|saved| {
+                let key = (saved.kind, saved.what.clone());
+                (key, Fight::of(saved, now))
+            });
+            let fights: BTreeMap<_, _> = fights.collect();
+            (!fights.is_empty()).then(|| (record.name().clone(), fights))
+        };
+        Self {
+            fights: Mutex::new(records.into_iter().filter_map(fights).collect()),
+            host: Mutex::default(),
+        }
+    }
+
+    /// What differs of the host itself and is left as it is.
+    #[must_use]
+    pub fn of_host(&self) -> Vec<DriftStatus> {
+        let host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
+        host.clone()
+    }
+
+    /// Sets what differs of the host itself.
+    pub fn set_of_host(&self, drifts: Vec<DriftStatus>) {
+        *self.host.lock().unwrap_or_else(PoisonError::into_inner) = drifts;
+    }
+
     fn lock(&self) -> MutexGuard<'_, Fights> {
         self.fights.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,7 +176,8 @@ impl Drifts {
         Some(wait)
     }
 
-    fn note(&self, tenant: &TenantName, corrected: &[&Drift]) {
+    /// Returns what the record is to have.
+    fn note(&self, tenant: &TenantName, corrected: &[&Drift]) -> Vec<Fought> {
         let now = Instant::now();
         let mut all = self.lock();
         let fights = all.entry(tenant.clone()).or_default();
@@ -127,9 +187,13 @@ impl Drifts {
             let key = (drift.kind, drift.what.clone());
             fights.entry(key).or_default().corrected(now);
         }
+        let clock = (now, Timestamp::now());
+        let saved = fights.iter().map(|(key, fight)| fight.save(key, clock));
+        let saved = saved.collect();
         if fights.is_empty() {
             all.remove(tenant);
         }
+        saved
     }
 }
 
@@ -151,7 +215,12 @@ impl<H: Host> Engine<H> {
     }
 
     /// Tells of the drift that an executed plan has put right.
-    pub(super) fn note_corrected(&self, tenant: &TenantName, plan: &Plan, problems: &[Problem]) {
+    pub(super) async fn note_corrected(
+        &self,
+        tenant: &TenantName,
+        plan: &Plan,
+        problems: &[Problem],
+    ) {
         let failed = |facet: Facet| {
             problems
                 .iter()
@@ -163,7 +232,16 @@ impl<H: Host> Engine<H> {
             .filter(|drift| drift.kind.is_corrected() && !failed(facet(drift)))
             .filter(|drift| is_undone(drift, plan))
             .collect();
-        self.drifts.note(tenant, &corrected);
+        if corrected.is_empty() {
+            return;
+        }
+        let fought = self.drifts.note(tenant, &corrected);
+        let saved = self.state.update(tenant, |record| record.fought = fought);
+        if let Err(error) = saved.await {
+            // It is saved with the next change of the record; until then it is
+            // known here.
+            tracing::debug!(tenant = %tenant, "{tenant}: {error}");
+        }
         for drift in corrected {
             self.metrics.drift_corrected(drift.kind);
             tracing::info!(tenant = %tenant, kind = drift.kind.as_str(), "{tenant}: corrected {drift}");
@@ -312,6 +390,33 @@ mod tests {
         assert_eq!(round(&drifts, DriftKind::UnitMode), None);
         drifts.forget(&name());
         assert!(drifts.lock().is_empty());
+    }
+
+    /// A restart begins no new fight.
+    #[tokio::test(start_paused = true)]
+    async fn a_fight_goes_on_after_a_restart() {
+        // The clock of the test begins now, and a saved time may be before.
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        let drifts = Drifts::default();
+        for _ in 0..3 {
+            assert_eq!(round(&drifts, DriftKind::UnitMode), None);
+        }
+        let all = plan(DriftKind::UnitMode).drifts;
+        let fought = drifts.note(&name(), &all.iter().collect::<Vec<_>>());
+        let text = serde_yaml::to_string(&fought).unwrap();
+        let tenant = serde_yaml::from_str(
+            "{apiVersion: campaignbrain.io/v1alpha1, kind: Tenant, metadata: {name: ky04}, \
+             spec: {application: cbapp, version: v1}}",
+        );
+        let mut record = Record::new(tenant.unwrap(), "ky04.yaml".into());
+        record.fought = serde_yaml::from_str(&text).unwrap();
+        let drifts = Drifts::of([&record]);
+        let wait = round(&drifts, DriftKind::UnitMode).unwrap();
+        assert!(wait > Duration::from_secs(15), "{wait:?}");
+        // Of long ago is over.
+        record.fought[0].recent = vec![Timestamp::now() - Duration::from_secs(1500)];
+        let drifts = Drifts::of([&record]);
+        assert_eq!(round(&drifts, DriftKind::UnitMode), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,6 +13,8 @@ use cb_core::types::{ObjectName, TenantName};
 use cb_host::{Host, Probe};
 use tokio::time::Instant;
 
+use super::rounds::Asked;
+
 /// How long a service without a health check must run before it counts as
 /// ready: one that exits at once would be ready for a moment otherwise.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -56,8 +58,11 @@ struct Unit {
 pub(super) struct Verdict {
     pub health: BTreeMap<ObjectName, Health>,
     pub problems: Vec<Problem>,
-    /// When to ask again.
+    /// When to look again; nothing if only the services that are well are to
+    /// be asked again.
     pub again: Option<Duration>,
+    /// The services that are well.
+    pub well: Vec<Asked>,
 }
 
 impl Verdict {
@@ -199,7 +204,11 @@ impl Readiness {
                 continue;
             }
             let invocation = state.invocation_id.unwrap_or_default();
-            let age = self.age((&desired.tenant, &service.unit), &invocation);
+            let of = (&desired.tenant, service.unit.as_str());
+            let age = self.age(of, &invocation);
+            if let Some(left) = self.until_forgiven(of, age) {
+                verdict.again(left);
+            }
             match &service.health_check {
                 None if age < SETTLE => {
                     let message = format!("{} was started just now", service.unit);
@@ -230,7 +239,8 @@ impl Readiness {
                     );
                     let starting = age < Duration::from_secs(check.start_timeout_seconds.into());
                     if health.ok {
-                        verdict.again(period);
+                        let asked = Asked::new(probe, health.clone(), period);
+                        verdict.well.push(asked);
                     } else if starting {
                         verdict.problems.push(Problem::passing(
                             Facet::Services,
@@ -265,6 +275,18 @@ impl Readiness {
             }
             age
         })
+    }
+
+    /// How long until a run of this age makes up for the failures before it;
+    /// nothing if there were none.
+    fn until_forgiven(
+        &self,
+        (tenant, name): (&TenantName, &str),
+        age: Duration,
+    ) -> Option<Duration> {
+        let units = self.lock();
+        let unit = units.get(&(tenant.clone(), name.to_owned()))?;
+        unit.failures.as_ref().map(|_| FORGIVE.saturating_sub(age))
     }
 
     /// Takes note of the run of a unit that is seen now, and looks at it.
