@@ -17,6 +17,7 @@ mod checks;
 mod demo;
 mod duckdb;
 mod enter;
+mod fuzz;
 mod generate;
 mod setup;
 mod steps;
@@ -70,9 +71,15 @@ enum Command {
         /// down in an upgrade.
         #[arg(long, value_name = "MEGABYTES")]
         upgrade: Option<u64>,
-        /// Instead: how soon drift is seen and put right among this many
-        /// tenants, and what the operator takes while nothing happens.
-        #[arg(long, value_name = "TENANTS", conflicts_with = "upgrade")]
+        /// Instead: how soon drift is seen and put right among ten tenants and
+        /// among this many, and what the operator takes while nothing happens.
+        #[arg(
+            long,
+            value_name = "TENANTS",
+            num_args = 0..=1,
+            default_missing_value = "500",
+            conflicts_with = "upgrade"
+        )]
         drift: Option<usize>,
         /// Measure an unoptimised build, which takes less time to make.
         #[arg(long)]
@@ -83,6 +90,14 @@ enum Command {
         /// Change nothing; fail if a file is not as it would be written.
         #[arg(long)]
         check: bool,
+    },
+    /// Run the fuzz targets, and keep the inputs that reach something new.
+    Fuzz {
+        /// This one alone.
+        target: Option<String>,
+        /// How long each runs.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
     },
     /// Boot a throwaway host with the programs in `/opt/cb/bin` and the
     /// releases in `/opt/cb/releases`, and open a shell in it.
@@ -138,6 +153,10 @@ fn run(command: Command) -> anyhow::Result<()> {
             }
         }
         Command::Generate { check } => generate::run(&workspace, check),
+        Command::Fuzz { target, seconds } => {
+            setup::run(&workspace)?;
+            fuzz::all(&workspace, target.as_deref(), fuzz::Length::Seconds(seconds))
+        }
         Command::Enter => enter::run(&workspace),
         Command::Rootfs => {
             cb_testhost::rootfs::ensure()?;
