@@ -34,7 +34,7 @@ use crate::ledger::Ledger;
 use crate::lock::Lock;
 use crate::metrics::{Metrics, collect};
 use crate::offsite::Offsite;
-use crate::recorder::{EventFolder, Loaded, Recorder};
+use crate::recorder::{EventFolder, Recorder};
 use crate::records::RecordFolder;
 use crate::release_gc::ReleaseGc;
 use crate::rollouts::{RolloutFolder, Rollouts};
@@ -42,7 +42,7 @@ use crate::source::{self, Follower};
 use crate::state::State;
 use crate::status_file::StatusFiles;
 use crate::tenant::{Drifts, Engine, Readiness, Rounds, Slots};
-use crate::{events, logging, recover, upkeep};
+use crate::{events, logging, recover, upkeep, yaml_folder};
 
 /// Keeps this host equal to a folder of tenant manifests.
 ///
@@ -363,12 +363,12 @@ fn state_of(layout: &Layout, metrics: &Arc<Metrics>) -> anyhow::Result<State> {
 fn events_of(folder: &EventFolder) -> Vec<Series> {
     let kept = folder.load().unwrap_or_else(|error| {
         tracing::warn!("earlier events cannot be read: {error:#}");
-        Loaded::default()
+        yaml_folder::Loaded::default()
     });
     for broken in &kept.broken {
         tracing::warn!("events are broken and were set aside as .broken: {broken}");
     }
-    kept.series
+    kept.values
 }
 
 fn rollouts_of(layout: &Layout) -> anyhow::Result<Arc<Rollouts>> {
@@ -377,7 +377,7 @@ fn rollouts_of(layout: &Layout) -> anyhow::Result<Arc<Rollouts>> {
     for broken in &loaded.broken {
         tracing::error!("a rollout is broken and was set aside as .broken: {broken}");
     }
-    Ok(Rollouts::new(folder, loaded.rollouts))
+    Ok(Rollouts::new(folder, loaded.values))
 }
 
 /// The ports of the tenants that have some.

@@ -214,6 +214,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             }
             collect::disks(sheet, &engine.disks.uses())?;
             collect::restarts(sheet, engine.readiness.restarts())?;
+            collect::host_drift(sheet, &engine.drifts.of_host())?;
             if let Some(alerts) = daemon.alerts.get() {
                 collect::sinks(sheet, &alerts.counts())?;
             }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use cb_core::api::{ConditionStatus, HostSpec};
 use cb_core::disk::DiskUse;
+use cb_core::drift::{DriftKind, DriftStatus};
 use cb_core::operation::{Kind, Phase};
 use cb_core::rollout::Rollout;
 use cb_core::types::TenantName;
@@ -304,6 +305,24 @@ pub fn restarts(
         "Runs of a unit that followed another one, whoever started them; runs between two looks are one",
         ["tenant", "unit"],
         units.into_iter().map(|(unit, n)| (unit, n as f64)),
+    )
+}
+
+/// What differs of the host itself and is left as it is.
+///
+/// # Errors
+/// None: it writes to memory.
+pub fn host_drift(sheet: &mut Sheet<'_>, found: &[DriftStatus]) -> fmt::Result {
+    let row = |kind: &DriftKind| {
+        let kind = kind.as_str();
+        let there = found.iter().any(|drift| drift.kind == kind);
+        ([kind.to_owned()], f64::from(u8::from(there)))
+    };
+    sheet.gauges(
+        "cb_host_drift",
+        "Whether the host itself differs from how it is kept and is left so, by kind",
+        ["kind"],
+        DriftKind::OF_HOST.iter().map(row),
     )
 }
 

@@ -86,6 +86,7 @@ pub(super) fn application() -> ApplicationRecord {
         file: "cbapp.yaml".into(),
         generation: 1,
         created: None,
+        provenance: cb_core::patch::Provenance::default(),
     }
 }
 
