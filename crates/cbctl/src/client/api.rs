@@ -47,6 +47,8 @@ pub(crate) struct PlanResponse {
     pub(crate) plans: Vec<TenantPlan>,
     /// What is wrong with the manifests.
     pub(crate) errors: Vec<PlanError>,
+    /// How the host itself differs.
+    pub(crate) host: Vec<PlanDrift>,
 }
 
 /// What would be done for one tenant.

@@ -313,7 +313,8 @@ impl Finder<'_> {
 
     /// Whether the service's files are not those that it was started with.
     fn is_touched(&self, service: &DesiredService) -> bool {
-        let files = [&service.file.path, &self.desired.env.path];
+        let (unit, env) = (&service.file.path, &self.desired.env.path);
+        let files = [unit, env, &self.desired.release.path];
         let credentials = self.desired.credentials.iter().map(|c| &c.path);
         let paths = files.into_iter().chain(credentials);
         let paths: Vec<String> = paths.map(|path| path.display().to_string()).collect();

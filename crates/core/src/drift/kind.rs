@@ -85,8 +85,8 @@ kinds! {
          a growing pause.",
         "See `journalctl -u UNIT` for why it ended.";
     ServiceRestarted: Correct,
-        "A service was restarted while its unit, a drop-in of it or its `.env` was changed, so \
-         it may run with the change.",
+        "A service was restarted while its unit, a drop-in of it, its `.env` or its release was \
+         changed, so it may run with the change.",
         "Puts the files right and restarts the service.",
         "Change the manifest instead of the files.";
     ServiceNotListening: Report,
@@ -210,10 +210,10 @@ kinds! {
         "Find what changed it; others may have read what is in it.";
     ReleaseChanged: Correct,
         "The installed release is gone, or a file in it was edited, added or removed.",
-        "Installs it again. Services that were started from the edited files keep them until \
-         they are restarted.",
-        "Find what changed it: a release is for all tenants of its version. Restart the services \
-         if they may have run with the change.";
+        "Installs it again, and restarts the services that somebody or systemd has started since \
+         the operator started them, as they may run with the change. The others go on with the \
+         files that they opened, until they are restarted.",
+        "Find what changed it: a release is for all tenants of its version.";
     SchemaChanged: Report,
         "The schema version of the running application is not the one that the last migration \
          left.",
@@ -237,6 +237,10 @@ kinds! {
 }
 
 impl DriftKind {
+    /// Those that are of the host itself, and of no tenant.
+    pub const OF_HOST: &[DriftKind] =
+        &[DriftKind::PortsNotReserved, DriftKind::NetworkRulesChanged];
+
     /// Whether `driftPolicy: Correct` undoes it.
     #[must_use]
     pub fn is_corrected(self) -> bool {

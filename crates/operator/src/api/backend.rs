@@ -13,6 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cb_core::api::Kind;
 use cb_core::drift::DriftStatus;
+use cb_core::patch::Written;
 use serde::{Deserialize, Serialize};
 
 use super::operations::Operations;
@@ -125,6 +126,8 @@ pub struct Put {
     /// What the change was made of ([`super::object::written`]): if the
     /// manifest says something else, it is [`Refusal::Stale`].
     pub based_on: Option<serde_json::Value>,
+    /// What is to be remembered of the write.
+    pub written: Written,
 }
 
 /// Whether an object that is written may exist.
@@ -244,6 +247,10 @@ pub struct PlanResponse {
     pub plans: Vec<TenantPlan>,
     /// What is wrong with the manifests.
     pub errors: Vec<PlanError>,
+    /// How the host itself differs from how it is to be kept, if all tenants
+    /// were asked about as they are.
+    #[serde(default)]
+    pub host: Vec<PlanDrift>,
 }
 
 /// What would be done for one tenant. It holds no value of an environment

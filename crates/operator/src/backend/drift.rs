@@ -48,6 +48,15 @@ pub(super) async fn found(plan: &Plan, status: Option<&TenantStatus>) -> Vec<Pla
     drifts.into_iter().zip(texts).map(with_text).collect()
 }
 
+/// What differs of the host itself.
+pub(super) fn of_host(drifts: Vec<DriftStatus>) -> Vec<PlanDrift> {
+    let shown = drifts.into_iter().map(|drift| PlanDrift {
+        drift,
+        diff: String::new(),
+    });
+    shown.collect()
+}
+
 /// The file that a changed content is to be written with.
 fn content_of<'a>(drift: &DriftStatus, plan: &'a Plan) -> Option<&'a ManagedFile> {
     let kinds = [

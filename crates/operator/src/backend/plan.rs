@@ -51,6 +51,9 @@ pub(super) async fn plan<H: cb_host::Host + 'static>(
     let plans =
         futures::stream::iter(subjects.map(|subject| one(daemon, subject))).buffered(PARALLEL);
     response.plans = plans.collect().await;
+    if request.manifests.is_empty() && request.tenants.is_none() {
+        response.host = drift::of_host(daemon.engine.drifts.of_host());
+    }
     Ok(response)
 }
 

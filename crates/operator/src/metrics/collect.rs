@@ -10,8 +10,8 @@ use cb_core::operation::{Kind, Phase};
 use cb_core::rollout::Rollout;
 use cb_core::types::TenantName;
 use cb_host::Counts;
-use cb_runtime::store::Versioned;
 use cb_runtime::controller::Stats;
+use cb_runtime::store::Versioned;
 
 use super::Sheet;
 use crate::alerts::SinkCounts;
@@ -272,10 +272,7 @@ fn ports(sheet: &mut Sheet<'_>, state: &State, host: &HostSpec) -> fmt::Result {
 ///
 /// # Errors
 /// None: it writes to memory.
-pub fn disks(
-    sheet: &mut Sheet<'_>,
-    uses: &[(TenantName, DiskUse, Option<u64>)],
-) -> fmt::Result {
+pub fn disks(sheet: &mut Sheet<'_>, uses: &[(TenantName, DiskUse, Option<u64>)]) -> fmt::Result {
     let row = |name: &TenantName, bytes: u64| ([name.to_string()], bytes as f64);
     sheet.gauges(
         "cb_tenant_disk_bytes",
@@ -283,7 +280,9 @@ pub fn disks(
         ["tenant"],
         uses.iter().map(|(name, found, _)| row(name, found.bytes)),
     )?;
-    let limits = uses.iter().filter_map(|(name, _, limit)| Some(row(name, (*limit)?)));
+    let limits = uses
+        .iter()
+        .filter_map(|(name, _, limit)| Some(row(name, (*limit)?)));
     sheet.gauges(
         "cb_tenant_disk_limit_bytes",
         "What a tenant may have on disk, in bytes",

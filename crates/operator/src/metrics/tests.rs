@@ -158,6 +158,7 @@ fn operator() -> Arc<Metrics> {
             failed: 2,
             spooled: 1,
         };
+        collect::host_drift(sheet, &[])?;
         collect::sinks(sheet, &[pager])?;
         collect::rollouts(sheet, &[rollout()])?;
         collect::queue(sheet, cb_runtime::controller::Stats::default())?;

@@ -312,6 +312,7 @@ impl Planner<'_> {
             || matches!(self.differs(&service.file), Difference::Differs(_))
             || matches!(self.differs(&self.desired.env), Difference::Differs(_))
             || self.credentials_differ()
+            || !self.observed.release_changes.is_empty()
     }
 
     fn adopt(&mut self, service: &DesiredService, state: &UnitState) {

@@ -175,6 +175,20 @@ fn overrides_masks_and_disabled_units() {
         steps,
         ["RecordStale", "SetAside", "ReloadUnits", "Stop", "Start"]
     );
+    // From an edited release.
+    let edited = |world: &mut World| {
+        world.observed.release_changes = vec!["`bin/api` has another content".into()];
+    };
+    let (drifts, steps) = after(|world| {
+        edited(world);
+        world.observed.units.insert(API.into(), running("2"));
+    });
+    let restarted = (DriftKind::ServiceRestarted, API.to_owned());
+    assert!(drifts.contains(&restarted), "{drifts:?}");
+    assert_eq!(steps, ["InstallRelease", "RecordStale", "Stop", "Start"]);
+    let (drifts, steps) = after(edited);
+    assert!(!drifts.contains(&restarted), "{drifts:?}");
+    assert_eq!(steps, ["InstallRelease"]);
 }
 
 /// A person's stop, a kill and a crash are told apart.
@@ -248,7 +262,7 @@ fn services() {
     );
     let listening = |world: &mut World| {
         world.observed.settled.insert(API.into());
-        world.observed.bound.insert(32301, BTreeSet::from([999]));
+        world.binds(32301, 999);
     };
     assert_eq!(after(listening), (vec![], vec![]));
 }
@@ -256,7 +270,7 @@ fn services() {
 #[test]
 fn ports_users_folders_the_site_and_the_release() {
     use DriftKind::*;
-    let held = |w: &mut World| drop(w.observed.bound.insert(32301, BTreeSet::from([0])));
+    let held = |w: &mut World| w.binds(32301, 0);
     is(held, PortTaken, "port 32301", &[]);
     let account = |home: &str, shell: &str| {
         let (home, shell) = (home.to_owned(), shell.to_owned());

@@ -114,6 +114,7 @@ impl Fake {
             file: "application-cbapp.yaml".into(),
             generation: 3,
             created: Some("2026-01-01T00:00:00Z".into()),
+            provenance: cb_core::patch::Provenance::default(),
         };
         let state = State::new(Arc::new(NoRecords), [record, leaving], [application]);
         let folder = tempfile::tempdir().unwrap();
@@ -263,6 +264,7 @@ impl Backend for Fake {
         Ok(PlanResponse {
             plans: vec![plan],
             errors: Vec::new(),
+            host: Vec::new(),
         })
     }
 
