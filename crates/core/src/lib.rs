@@ -22,6 +22,7 @@
 
 pub mod acme;
 pub mod admission;
+pub mod adopt;
 pub mod alert;
 pub mod api;
 pub mod backup;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::adopt::{self, Handmade};
 use crate::api::{Application, Host, Tenant};
 use crate::certificate::Certificates;
 use crate::drift::Actor;
@@ -57,6 +58,8 @@ pub struct Scope {
     pub certificate: Option<CertificateFiles>,
     /// The shared i360 database, if the tenant uses it.
     pub i360: Option<PathBuf>,
+    /// Files that were made by hand and are to be taken over.
+    pub adopt: BTreeSet<PathBuf>,
 }
 
 /// Where a certificate and its key are.
@@ -116,6 +119,7 @@ impl Scope {
             credentials: layout.credentials(name),
             certificate: certificate_of(tenant, layout),
             i360: i360_of(tenant, host).map(PathBuf::from),
+            adopt: adopt::listed(record),
         }
     }
 }
@@ -143,6 +147,9 @@ pub fn i360_of<'a>(tenant: &Tenant, host: &'a Host) -> Option<&'a str> {
 /// What was seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
+    /// The texts of the files of the scope that were made by hand: those that
+    /// are there and carry no mark.
+    pub handmade: Handmade,
     /// The tenant's user, if there is one.
     pub user: Option<User>,
     /// The state of each path in the scope, of each owned unit file and of each

@@ -358,6 +358,7 @@ fn a_tenants_things_are_made_seen_and_taken_away() {
             credentials: "/etc/cb/tenants/ky04/credentials".into(),
             certificate: None,
             i360: None,
+            adopt: BTreeSet::new(),
         };
         let before = host.observe(&scope).await.unwrap();
         assert!(before.user.is_none() && before.paths.is_empty() && before.units.is_empty());

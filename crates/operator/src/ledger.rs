@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use cb_core::adopt;
 use cb_core::api::{PortRange, Service};
 use cb_core::ports::{PortError, Taken, assign};
 use cb_core::record::{Phase, Ports, Record};
@@ -166,6 +167,13 @@ fn try_give(
         nginx: in_use.nginx.clone(),
         ..Taken::default()
     };
+    if !adopt::listed(record).is_empty() {
+        // The site that refers to them is its own, and is taken over.
+        let fixed = record.tenant.spec.ports.values();
+        for port in fixed {
+            taken.nginx.remove(&port.0);
+        }
+    }
     for (other, ports) in given.iter().filter(|(other, _)| *other != name) {
         taken
             .slots

@@ -11,7 +11,7 @@ use crate::types::EnvName;
 ///
 /// # Errors
 /// The first line that is none, by its number.
-pub(super) fn parse(content: &[u8]) -> Result<Vec<(EnvName, String)>, String> {
+pub(crate) fn parse(content: &[u8]) -> Result<Vec<(EnvName, String)>, String> {
     let text = std::str::from_utf8(content).map_err(|_| "it is not UTF-8 text")?;
     let mut out = Vec::new();
     for (n, line) in text.lines().enumerate() {

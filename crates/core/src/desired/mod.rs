@@ -6,7 +6,7 @@
 //! that is [`crate::plan`].
 
 mod credentials;
-mod dotenv;
+pub(crate) mod dotenv;
 mod env;
 mod sandbox;
 mod site;

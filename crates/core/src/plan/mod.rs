@@ -212,6 +212,9 @@ pub enum Action {
     /// Move what a person made, a drop-in or a link, into the tenant's folder
     /// of things set aside.
     SetAside(PathBuf),
+    /// Move a file that a person wrote, and asked to be taken over, into the
+    /// tenant's folder of things set aside.
+    Adopt(PathBuf),
     /// Remove a unit file that carries the tenant's mark.
     RemoveUnit(PathBuf),
     /// Have systemd read the unit files again.
@@ -276,6 +279,7 @@ impl Action {
             Action::RemoveCredential(_) => "RemoveCredential",
             Action::WriteUnit(_) => "WriteUnit",
             Action::SetAside(_) => "SetAside",
+            Action::Adopt(_) => "Adopt",
             Action::RemoveUnit(_) => "RemoveUnit",
             Action::ReloadUnits => "ReloadUnits",
             Action::Enable(_) => "Enable",
@@ -338,6 +342,7 @@ impl fmt::Display for Action {
             Action::RemoveCredential(file) => write!(f, "remove credential {}", path(file)),
             Action::WriteUnit(file) => write!(f, "write unit {}", path(&file.path)),
             Action::SetAside(found) => write!(f, "set {} aside", path(found)),
+            Action::Adopt(found) => write!(f, "take over {}", path(found)),
             Action::RemoveUnit(file) => write!(f, "remove unit {}", path(file)),
             Action::ReloadUnits => f.write_str("reload systemd's units"),
             Action::Enable(units) => write!(f, "enable {}", units.join(", ")),

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod adopt;
 mod disk;
 mod drift;
 

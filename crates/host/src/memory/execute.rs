@@ -36,7 +36,7 @@ impl World {
                 self.mark_pending(DAEMON_RELOAD)?;
                 self.write_file(file)?;
             }
-            Action::SetAside(path) => self.set_aside(tenant, path)?,
+            Action::SetAside(path) | Action::Adopt(path) => self.set_aside(tenant, path)?,
             Action::RemoveUnit(path) => {
                 self.mark_pending(DAEMON_RELOAD)?;
                 self.remove_file(path)?;

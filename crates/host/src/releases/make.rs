@@ -17,6 +17,15 @@ pub(super) async fn make(
     release: &Release,
     limits: Limits,
 ) -> Result<(), ReleaseError> {
+    if lies_in_place(release) {
+        let of = release.clone();
+        return blocking(move || {
+            let mut manifest = unsourced(&of);
+            manifest.source = of.path.display().to_string();
+            tree::take(&of.path, &described(&manifest, &of)?)
+        })
+        .await;
+    }
     let fetched = match git_of(&release.source) {
         Some(source) => Some(git::fetch(workers, source, &release.version, limits).await?),
         None => None,
@@ -49,16 +58,42 @@ pub(super) async fn make(
     let of = release.clone();
     blocking(move || {
         manifest.installed = jiff::Timestamp::now();
-        let json = serde_json::to_vec_pretty(&manifest).map_err(|error| FileError::Io {
-            what: "describe",
-            path: of.path.clone(),
-            source: error.into(),
-        })?;
+        let json = described(&manifest, &of)?;
         let root = made.root().to_owned();
         let finished = made.finish(&json, &of.path);
         finished.map_err(|error| of_place(error, &root, &of))
     })
     .await
+}
+
+/// Whether the release was laid by hand where it would be installed, and its
+/// source is that place.
+fn lies_in_place(release: &Release) -> bool {
+    let folder = release.source.folder.as_ref();
+    let same = folder.is_some_and(|folder| Path::new(folder.path.as_str()) == release.path);
+    same && release.build.is_none()
+        && release.path.is_dir()
+        && !super::Releases::is_installed(&release.path)
+}
+
+fn described(manifest: &Manifest, of: &Release) -> Result<Vec<u8>, FileError> {
+    serde_json::to_vec_pretty(manifest).map_err(|error| FileError::Io {
+        what: "describe",
+        path: of.path.clone(),
+        source: error.into(),
+    })
+}
+
+/// What a manifest says whatever the source is.
+fn unsourced(release: &Release) -> Manifest {
+    Manifest {
+        application: release.application.to_string(),
+        version: release.version.to_string(),
+        source: String::new(),
+        sha256: None,
+        commit: None,
+        installed: jiff::Timestamp::now(),
+    }
 }
 
 /// The temporary folder has another name each time, and is gone: a failure in
@@ -112,14 +147,7 @@ fn fill(
     fetched: Option<&Fetched>,
     builder: &mut Builder,
 ) -> Result<Manifest, ReleaseError> {
-    let mut manifest = Manifest {
-        application: release.application.to_string(),
-        version: release.version.to_string(),
-        source: String::new(),
-        sha256: None,
-        commit: None,
-        installed: jiff::Timestamp::now(),
-    };
+    let mut manifest = unsourced(release);
     let source = &release.source;
     match (&source.folder, &source.archive, &source.git, fetched) {
         (Some(folder), None, None, _) => {

@@ -58,6 +58,7 @@ impl Place {
             credentials: PathBuf::new(),
             certificate: None,
             i360: None,
+            adopt: BTreeSet::new(),
         };
         match self.secrets.open(&scope).await.remove(&source).unwrap()? {
             Opened::Content(value) => Ok(value.reveal().to_vec()),

@@ -46,6 +46,7 @@ impl SystemHost {
             Action::RemoveCredential(path) => self.remove_credential(tenant, path).await?,
             Action::WriteUnit(file) => write_guarded(file, self.units.will_change()).await?,
             Action::SetAside(path) => self.set_aside(tenant, path).await?,
+            Action::Adopt(path) => self.adopt(tenant, path).await?,
             Action::RemoveUnit(path) => {
                 remove_guarded(tenant, path, self.units.will_change()).await?;
             }
@@ -147,6 +148,23 @@ impl SystemHost {
         let (path, folder) = (path.to_owned(), self.layout().set_aside(tenant));
         blocking(move || {
             if !is_drop_in && !path.is_symlink() {
+                return Err(conflict(&path));
+            }
+            files::set_aside(&path, &folder)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Guards once more that it carries nobody's mark.
+    async fn adopt(&self, tenant: &TenantName, path: &Path) -> Result<(), ActionError> {
+        if path.parent() == Some(Path::new(self.spec.paths.units.as_str())) {
+            self.units.will_change()()?;
+        }
+        let (path, folder) = (path.to_owned(), self.layout().set_aside(tenant));
+        blocking(move || {
+            let marked = || FileCache::content(&path).map(|text| Owner::of(&text).is_some());
+            if !path.is_symlink() && path.exists() && marked()? {
                 return Err(conflict(&path));
             }
             files::set_aside(&path, &folder)?;

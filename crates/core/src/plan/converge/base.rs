@@ -51,6 +51,7 @@ impl Planner<'_> {
             // of ours was made by somebody else (law 3).
             Difference::Differs(_)
                 if self.observed.user.is_some()
+                    && self.observed.handmade.is_empty()
                     && !self.observed.paths.contains_key(&file.path)
                     && self.record.applied.is_none()
                     && self.observed.owned_units.is_empty() =>

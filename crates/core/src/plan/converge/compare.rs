@@ -57,6 +57,9 @@ impl Planner<'_> {
         match owner {
             Some(owner) if *owner == self.owner => {}
             Some(owner) => return conflict(&file.path, &format!("a file of {owner}")),
+            None if self.takes_over(&file.path) => {
+                return Difference::Differs("it was made by hand and is taken over".into());
+            }
             None => return conflict(&file.path, "a file without the operator's mark"),
         }
         if *digest != file.digest() {
@@ -71,9 +74,13 @@ impl Planner<'_> {
         Difference::None
     }
 
-    /// Moves a link out of the place of a file that is about to be written.
+    /// Moves a link, or what is taken over, out of the place of a file that is
+    /// about to be written.
     pub(super) fn make_room(&mut self, aspect: Aspect, file: &ManagedFile) {
-        if let Some(PathState::Link(_)) = self.observed.paths.get(&file.path) {
+        if self.takes_over(&file.path) {
+            let action = Action::Adopt(file.path.clone());
+            self.step(aspect, action, "it was made by hand");
+        } else if let Some(PathState::Link(_)) = self.observed.paths.get(&file.path) {
             let action = Action::SetAside(file.path.clone());
             self.step(
                 aspect,

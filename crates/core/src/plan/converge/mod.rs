@@ -5,6 +5,7 @@
 //! (`services`). `compare`
 //! tells a managed file or folder from what was seen in its place.
 
+mod adopt;
 mod base;
 mod compare;
 pub(crate) mod credentials;
@@ -59,6 +60,7 @@ pub fn converge(
     if !asked {
         planner.plan.drifts = drift::find(desired, observed, record, layout);
     }
+    planner.what_is_in_the_way();
     planner.base(ports);
     if !planner.plan.blocked.is_empty() {
         // Nothing is done under a user of somebody else, or without the data.

@@ -67,6 +67,7 @@ impl Planner<'_> {
             }
             None => {}
         }
+        self.old_sites();
         self.old_certificates();
     }
 

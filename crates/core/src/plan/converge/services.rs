@@ -61,6 +61,7 @@ impl Planner<'_> {
     pub(super) fn services(&mut self, leftover: &[String]) {
         let desired = self.desired;
         let mut reload = false;
+        self.record_what_runs();
         self.mark_stale();
         if let Difference::Differs(reason) = self.differs(&desired.env) {
             self.make_room(Aspect::Services, &desired.env);
@@ -142,7 +143,7 @@ impl Planner<'_> {
     }
 
     /// With `Detect` they stay, also when a change is applied.
-    fn overrides(&self, service: &DesiredService) -> Vec<PathBuf> {
+    pub(super) fn overrides(&self, service: &DesiredService) -> Vec<PathBuf> {
         if self.cause == Cause::Change && self.policy == DriftPolicy::Detect {
             return Vec::new();
         }
@@ -165,6 +166,7 @@ impl Planner<'_> {
             .iter()
             .filter(|service| {
                 self.files_differ(service)
+                    && !self.runs_as_desired(service)
                     && match self.record.services.get(&service.name) {
                         Some(started) => {
                             started.revision == service.revision && self.restarted_since(service)
@@ -293,13 +295,18 @@ impl Planner<'_> {
                 Some("it runs with an older unit, environment or credential".into())
             }
             // Planned above to be recorded as stale.
-            Some(_) if self.files_differ(service) && self.restarted_since(service) => {
+            Some(_)
+                if self.files_differ(service)
+                    && self.restarted_since(service)
+                    && !self.runs_as_desired(service) =>
+            {
                 Some("it was restarted while its files were changed".into())
             }
             Some(started) if self.observed.i360 && !started.i360 => {
                 Some("the i360 database was not there when it was started".into())
             }
             Some(_) => None,
+            None if self.runs_as_desired(service) => None,
             None if self.files_differ(service) && (state.is_active() || state.is_starting()) => {
                 Some("it is not known what it runs with".into())
             }
@@ -316,7 +323,8 @@ impl Planner<'_> {
     }
 
     fn adopt(&mut self, service: &DesiredService, state: &UnitState) {
-        if state.is_active() && !self.record.services.contains_key(&service.name) {
+        let known = self.record.services.contains_key(&service.name);
+        if state.is_active() && !known && !self.runs_as_desired(service) {
             let action = Action::RecordStarted {
                 service: service.name.clone(),
                 unit: service.unit.clone(),
