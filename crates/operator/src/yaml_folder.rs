@@ -14,6 +14,39 @@ use crate::state::SaveError;
 
 const MODE: u32 = 0o600;
 
+/// What a folder held.
+#[derive(Debug)]
+pub struct Loaded<T> {
+    /// What its files say.
+    pub values: Vec<T>,
+    /// The files that could not be read, and why. They were set aside as
+    /// `NAME.yaml.broken`.
+    pub broken: Vec<String>,
+}
+
+impl<T> Default for Loaded<T> {
+    fn default() -> Self {
+        Self {
+            values: Vec::new(),
+            broken: Vec::new(),
+        }
+    }
+}
+
+/// Makes the folder and reads what is in it, as [`read_all`].
+///
+/// # Errors
+/// The folder cannot be made or listed.
+pub(crate) fn load<T: DeserializeOwned>(
+    folder: &Path,
+    refuse: impl Fn(&Path, &T) -> Option<String>,
+) -> anyhow::Result<Loaded<T>> {
+    prepare(folder)?;
+    let mut broken = Vec::new();
+    let values = read_all(folder, &mut broken, refuse)?;
+    Ok(Loaded { values, broken })
+}
+
 /// Makes the folder, or clears it of what a killed operator left half written.
 ///
 /// # Errors

@@ -7,21 +7,11 @@ use cb_core::event::{Regarding, Series};
 use cb_core::types::ObjectName;
 use cb_host::files::{self, chain};
 
-use crate::yaml_folder;
+use crate::yaml_folder::{self, Loaded};
 
 /// The folder of events.
 #[derive(Debug, Clone)]
 pub struct EventFolder(PathBuf);
-
-/// What the folder held.
-#[derive(Debug, Default)]
-pub struct Loaded {
-    /// The events.
-    pub series: Vec<Series>,
-    /// The files that could not be read, and why. They were set aside as
-    /// `NAME.yaml.broken`.
-    pub broken: Vec<String>,
-}
 
 impl EventFolder {
     /// The events in this folder.
@@ -34,12 +24,12 @@ impl EventFolder {
     ///
     /// # Errors
     /// The folder cannot be made or listed.
-    pub fn load(&self) -> anyhow::Result<Loaded> {
-        yaml_folder::prepare(&self.0)?;
-        let mut broken = Vec::new();
-        let series: Vec<Vec<Series>> = yaml_folder::read_all(&self.0, &mut broken, |_, _| None)?;
-        let series = series.into_iter().flatten().collect();
-        Ok(Loaded { series, broken })
+    pub fn load(&self) -> anyhow::Result<Loaded<Series>> {
+        let loaded: Loaded<Vec<Series>> = yaml_folder::load(&self.0, |_, _| None)?;
+        Ok(Loaded {
+            values: loaded.values.into_iter().flatten().collect(),
+            broken: loaded.broken,
+        })
     }
 
     /// Writes the events of an object; removes its file if there are none.

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub use folder::{EventFolder, Loaded};
+pub use folder::EventFolder;
 
 /// How many events of one object are kept, and of all together.
 const KEPT: (usize, usize) = (50, 10_000);
@@ -204,7 +204,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = EventFolder::new(root.path().join("events"));
         let kept = folder.load().unwrap();
-        let recorder = Recorder::new("web1", kept.series);
+        let recorder = Recorder::new("web1", kept.values);
         let stop = CancellationToken::new();
         let task = tokio::spawn(recorder.clone().keep(folder.clone(), stop.clone()));
         recorder.record(event("a"));
@@ -215,7 +215,7 @@ mod tests {
 
         let loaded = folder.load().unwrap();
         assert!(loaded.broken.is_empty());
-        let recorder = Recorder::new("web1", loaded.series);
+        let recorder = Recorder::new("web1", loaded.values);
         assert_eq!(counts(&recorder), [("b".into(), 1), ("a".into(), 2)]);
         assert_eq!(recorder.published().list().items.len(), 2);
         recorder.record(event("b"));
@@ -242,7 +242,7 @@ mod tests {
 
         std::fs::write(root.path().join("host-web1.yaml"), "[{").unwrap();
         let loaded = folder.load().unwrap();
-        assert_eq!((loaded.series.len(), loaded.broken.len()), (2, 1));
+        assert_eq!((loaded.values.len(), loaded.broken.len()), (2, 1));
         assert!(!root.path().join("host-web1.yaml").exists());
     }
 
@@ -256,6 +256,6 @@ mod tests {
         recorder.write(&folder).await.unwrap_err();
         folder.load().unwrap();
         recorder.write(&folder).await.unwrap();
-        assert_eq!(folder.load().unwrap().series.len(), 1);
+        assert_eq!(folder.load().unwrap().values.len(), 1);
     }
 }

@@ -5,21 +5,11 @@ use std::path::PathBuf;
 use cb_core::rollout::Rollout;
 
 use crate::state::SaveError;
-use crate::yaml_folder;
+use crate::yaml_folder::{self, Loaded};
 
 /// The folder of rollouts.
 #[derive(Debug, Clone)]
 pub struct RolloutFolder(PathBuf);
-
-/// What the folder held.
-#[derive(Debug, Default)]
-pub struct Loaded {
-    /// The rollouts.
-    pub rollouts: Vec<Rollout>,
-    /// The files that could not be read, and why. They were set aside as
-    /// `NAME.yaml.broken`.
-    pub broken: Vec<String>,
-}
 
 impl RolloutFolder {
     /// The rollouts in this folder.
@@ -32,15 +22,12 @@ impl RolloutFolder {
     ///
     /// # Errors
     /// The folder cannot be made or listed.
-    pub fn load(&self) -> anyhow::Result<Loaded> {
-        yaml_folder::prepare(&self.0)?;
-        let mut broken = Vec::new();
-        let rollouts = yaml_folder::read_all(&self.0, &mut broken, |path, rollout: &Rollout| {
+    pub fn load(&self) -> anyhow::Result<Loaded<Rollout>> {
+        yaml_folder::load(&self.0, |path, rollout: &Rollout| {
             // The name is what a person asks for it by.
             let is_its = path == self.file(&rollout.id) && rollout.number() > 0;
             (!is_its).then(|| format!("it is the file of `{}`", rollout.id))
-        })?;
-        Ok(Loaded { rollouts, broken })
+        })
     }
 
     /// Writes a rollout; it is on disk when this returns.

@@ -27,7 +27,7 @@ use tokio::sync::{Mutex, Notify};
 use crate::api::Backend;
 use crate::state::SaveError;
 
-pub use folder::{Loaded, RolloutFolder};
+pub use folder::RolloutFolder;
 
 /// How many rollouts that are over are kept.
 const KEPT: usize = 50;

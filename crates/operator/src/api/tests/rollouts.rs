@@ -120,8 +120,8 @@ async fn a_rollout_goes_on_after_a_restart_and_stops_at_a_failure() {
 
     let folder = RolloutFolder::new(server.fake.folder.path().to_owned());
     let loaded = folder.load().unwrap();
-    assert_eq!(loaded.rollouts, [before]);
-    let again = Rollouts::new(folder, loaded.rollouts);
+    assert_eq!(loaded.values, [before]);
+    let again = Rollouts::new(folder, loaded.values);
     let second = carried_out(&again, &server);
     server.fails("t1").await;
     let after = until(&again, Rollout::is_over).await;
