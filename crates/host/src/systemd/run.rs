@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use tokio::sync::broadcast;
 use zbus::{OwnedVariant, Variant};
 
 use super::cache::path_of;
@@ -121,11 +122,7 @@ impl Systemd {
         let what = format!("the end of {name}");
         within(MARGIN, &what, async {
             while self.unit(name).is_some() {
-                // One that missed events looks again, like one that got one.
-                let next = events.recv().await;
-                if matches!(next, Err(tokio::sync::broadcast::error::RecvError::Closed)) {
-                    return Err(SystemdError::Disconnected);
-                }
+                look_again(&mut events).await?;
             }
             Ok(())
         })
@@ -183,10 +180,7 @@ impl Systemd {
             if is("ActiveState", "inactive") || is("ActiveState", "failed") {
                 return Ok(properties);
             }
-            // One that missed events looks again, like one that got one.
-            if let Err(tokio::sync::broadcast::error::RecvError::Closed) = events.recv().await {
-                return Err(SystemdError::Disconnected);
-            }
+            look_again(&mut events).await?;
         }
     }
 
@@ -214,6 +208,14 @@ impl Systemd {
         let body = reply.body();
         body.deserialize()
             .map_err(|source| SystemdError::Answer { method, source })
+    }
+}
+
+/// Waits for the next event. One that missed some looks again too.
+async fn look_again<T: Clone>(events: &mut broadcast::Receiver<T>) -> Result<(), SystemdError> {
+    match events.recv().await {
+        Err(broadcast::error::RecvError::Closed) => Err(SystemdError::Disconnected),
+        Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => Ok(()),
     }
 }
 
