@@ -13,6 +13,7 @@ use axum::{Json, Router};
 use cb_core::rollout::{Rollout, Spec};
 use cb_core::types::shown;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::changes::Peer;
@@ -122,39 +123,30 @@ struct Resume {
     retry_failed: bool,
 }
 
-async fn pause(
-    State(api): Shared,
-    path: One,
-    Extension(peer): Extension<Peer>,
-    request: Request,
-) -> Answer {
-    let id = id(path, request.uri())?;
-    let Nothing {} = request::shaped(request, MAX_BODY).await?;
-    let rollout = carry_out(&api, peer, Say::Pause(id)).await?;
-    Ok(Json(shown_as(&rollout, 0)).into_response())
+async fn pause(api: Shared, path: One, peer: Extension<Peer>, request: Request) -> Answer {
+    say(api, path, peer, request, |id, Nothing {}| Say::Pause(id)).await
 }
 
-async fn resume(
-    State(api): Shared,
-    path: One,
-    Extension(peer): Extension<Peer>,
-    request: Request,
-) -> Answer {
-    let id = id(path, request.uri())?;
-    let Resume { retry_failed } = request::shaped(request, MAX_BODY).await?;
-    let rollout = carry_out(&api, peer, Say::Resume(id, retry_failed)).await?;
-    Ok(Json(shown_as(&rollout, 0)).into_response())
+async fn resume(api: Shared, path: One, peer: Extension<Peer>, request: Request) -> Answer {
+    let resume = |id, body: Resume| Say::Resume(id, body.retry_failed);
+    say(api, path, peer, request, resume).await
 }
 
-async fn undo(
+async fn undo(api: Shared, path: One, peer: Extension<Peer>, request: Request) -> Answer {
+    say(api, path, peer, request, |id, Nothing {}| Say::Undo(id)).await
+}
+
+/// Does what a person says of one rollout and shows it.
+async fn say<T: DeserializeOwned>(
     State(api): Shared,
     path: One,
     Extension(peer): Extension<Peer>,
     request: Request,
+    what: impl FnOnce(String, T) -> Say,
 ) -> Answer {
     let id = id(path, request.uri())?;
-    let Nothing {} = request::shaped(request, MAX_BODY).await?;
-    let rollout = carry_out(&api, peer, Say::Undo(id)).await?;
+    let body = request::shaped(request, MAX_BODY).await?;
+    let rollout = carry_out(&api, peer, what(id, body)).await?;
     Ok(Json(shown_as(&rollout, 0)).into_response())
 }
 
