@@ -91,7 +91,7 @@ impl<H: Host> Engine<H> {
                 return Operated::Interrupted;
             }
             if let Some(failure) = given_up(&record, &operation) {
-                match self.go_on(name, Err(failure)).await {
+                match self.go_on(name, &operation, Err(failure)).await {
                     Ok(()) => continue,
                     Err(problem) => return Operated::Blocked(problem),
                 }
@@ -109,7 +109,7 @@ impl<H: Host> Engine<H> {
                 Err(Left::Interrupted) => return Operated::Interrupted,
             };
             self.metrics.phase_ended(operation.phase, began.elapsed());
-            if let Err(problem) = self.go_on(name, came).await {
+            if let Err(problem) = self.go_on(name, &operation, came).await {
                 return Operated::Blocked(problem);
             }
         }
@@ -163,17 +163,25 @@ impl<H: Host> Engine<H> {
         check(&tenant, &application.application, &self.spec).map_err(misfit)
     }
 
-    /// What the Application of the version says that an operation leads to.
-    fn application_of_operation(&self, name: &TenantName) -> Option<ApplicationSpec> {
-        let operation = self.state.record(name)?.operation?;
+    /// What the Application of the version says that an operation leads to, if
+    /// this phase is the one that it ends well with.
+    fn application_at_end(&self, operation: &Operation) -> Option<ApplicationSpec> {
+        if operation.phase != Phase::Verifying {
+            return None;
+        }
         let known = self.state.application(&operation.to.application)?;
         Some(known.application.spec.without_versions())
     }
 
     /// Takes in what came of a phase.
-    async fn go_on(&self, name: &TenantName, came: Result<Done, Failure>) -> Result<(), Problem> {
+    async fn go_on(
+        &self,
+        name: &TenantName,
+        operation: &Operation,
+        came: Result<Done, Failure>,
+    ) -> Result<(), Problem> {
         let now = crate::now();
-        let application = self.application_of_operation(name);
+        let application = self.application_at_end(operation);
         let mut after = None;
         let update = |record: &mut Record| {
             let Some(operation) = record.operation.as_mut() else {
@@ -191,6 +199,7 @@ impl<H: Host> Engine<H> {
             let ended = operation.clone();
             record.end(next);
             if next == Next::Succeeded {
+                debug_assert_eq!(before, Phase::Verifying, "it ends well with this phase");
                 record.deployed_application = application.map(Box::new);
             }
             after = Some((next, ended));
