@@ -4,10 +4,6 @@ use anyhow::Result;
 
 use crate::world::{TINY, World, condition_in, tiny};
 
-/// A certificate and its key, for test hosts and of no use elsewhere.
-const CERTIFICATE: &[u8] = include_bytes!("tls/cert.pem");
-const KEY: &[u8] = include_bytes!("tls/key.pem");
-
 /// Laws 4 and 12: a bad update leaves what runs, and says where and what.
 #[test]
 fn a_bad_update_leaves_the_last_good_one_running() -> Result<()> {
@@ -107,16 +103,22 @@ fn a_bad_update_leaves_the_last_good_one_running() -> Result<()> {
     Ok(())
 }
 
+/// A name that is longer than nginx's tables take.
+fn long(name: &str) -> String {
+    let label = "a".repeat(60);
+    tiny(name, "").replace(
+        &format!("[{name}.example.org]"),
+        &format!("[{name}.example.org, {name}-{label}.example.org]"),
+    )
+}
+
 /// Law 4: a site that nginx rejects is found among many, keeps its last good
 /// form, and keeps back no other.
 #[test]
 fn one_rejected_site_keeps_no_other_from_going_live() -> Result<()> {
     let world = World::installed("rejected")?;
     world.put("tiny.yaml", TINY)?;
-    world.put_tiny(
-        "bad",
-        "tls: {certificateFile: /etc/ssl/none.pem, keyFile: /etc/ssl/none.key}",
-    )?;
+    world.put("bad.yaml", &long("bad"))?;
     let names: Vec<String> = (1..50).map(|n| format!("t{n:02}")).collect();
     for name in &names {
         world.put_tiny(name, "")?;
@@ -128,31 +130,19 @@ fn one_rejected_site_keeps_no_other_from_going_live() -> Result<()> {
     for name in &names {
         assert_eq!(world.page(name)?, format!("{name} v1 on /\n"));
     }
-    world.wait_words(
-        ("bad", "ProxyReady"),
-        "False SiteRejected",
-        &["/etc/ssl/none.pem", "cannot load certificate"],
-    )?;
+    let words = ["server_names_hash"];
+    world.wait_words(("bad", "ProxyReady"), "False SiteRejected", &words)?;
     world.wait_condition("bad", "ServicesReady", "True")?;
     world
         .host
         .sh("! test -e /etc/nginx/conf.d/cb-bad.conf\nnginx -t -q")?;
 
-    // One that was live: garbage as its certificate.
+    // One that was live.
     let first = world.host.read("/etc/nginx/conf.d/cb-t01.conf")?;
-    world
-        .host
-        .sh("mkdir -p /etc/ssl; echo garbage >/etc/ssl/g.pem; echo garbage >/etc/ssl/g.key")?;
-    world.put_tiny(
-        "t01",
-        "tls: {certificateFile: /etc/ssl/g.pem, keyFile: /etc/ssl/g.key}",
-    )?;
+    world.put("t01.yaml", &long("t01"))?;
     world.put_tiny("t02", "displayName: Second")?;
-    world.wait_words(
-        ("t01", "ProxyReady"),
-        "False SiteRejected",
-        &["/etc/ssl/g.pem", "last good site stays"],
-    )?;
+    let words = ["server_names_hash", "last good site stays"];
+    world.wait_words(("t01", "ProxyReady"), "False SiteRejected", &words)?;
     world.wait_ready("t02")?;
     assert_eq!(world.host.read("/etc/nginx/conf.d/cb-t01.conf")?, first);
     assert_eq!(world.page("t01")?, "t01 v1 on /\n");
@@ -160,33 +150,28 @@ fn one_rejected_site_keeps_no_other_from_going_live() -> Result<()> {
     world.host.sh("nginx -t -q && systemctl reload nginx")?;
 
     // Put right outside of the manifest, it goes live by itself.
-    world.host.push(CERTIFICATE, "/etc/ssl/g.pem", 0o644)?;
-    world.host.push(KEY, "/etc/ssl/g.key", 0o600)?;
-    world.wait_ready("t01")?;
-    let page = world.host.curl(&[
-        "-k",
-        "--resolve",
-        "t01.example.org:443:127.0.0.1",
-        "https://t01.example.org/",
-    ])?;
-    assert_eq!(page.body, "t01 v1 on /\n");
+    let larger = "server_names_hash_bucket_size 128;";
+    world.host.sh(&format!(
+        "cp /etc/nginx/nginx.conf /etc/nginx/nginx.before\n\
+         sed 's/^http {{/http {{ {larger}/' /etc/nginx/nginx.before >/etc/nginx/new\n\
+         grep -q '{larger}' /etc/nginx/new\nmv /etc/nginx/new /etc/nginx/nginx.conf"
+    ))?;
+    world.wait_served(&["t01", "bad"])?;
 
     // A live site that nginx no longer accepts keeps back nobody either, and
-    // comes back with its certificate.
-    world.host.sh("mv /etc/ssl/g.pem /etc/ssl/away.pem")?;
+    // comes back with what it needs.
+    world
+        .host
+        .sh("cp /etc/nginx/nginx.conf /etc/nginx/large; mv /etc/nginx/nginx.before /etc/nginx/nginx.conf")?;
     world.put_tiny("t03", "displayName: Third")?;
     world.put_tiny("new", "")?;
     world.wait_served(&["new", "t03"])?;
     world.host.sh("nginx -t -q")?;
-    world.wait_words(
-        ("t01", "ProxyReady"),
-        "False SiteRejected",
-        &["/etc/ssl/g.pem"],
-    )?;
+    let words = ["server_names_hash"];
+    world.wait_words(("t01", "ProxyReady"), "False SiteRejected", &words)?;
     world.wait_condition("t01", "ServicesReady", "True")?;
-    world.host.sh("mv /etc/ssl/away.pem /etc/ssl/g.pem")?;
-    world.wait_ready("t01")?;
-    world.wait_condition("bad", "ProxyReady", "False SiteRejected")?;
+    world.host.sh("mv /etc/nginx/large /etc/nginx/nginx.conf")?;
+    world.wait_served(&["t01", "bad"])?;
     Ok(())
 }
 

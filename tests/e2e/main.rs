@@ -5,6 +5,7 @@
 //! the law that it holds.
 
 mod absence;
+mod access;
 mod alerts;
 mod cbctl;
 mod cbctl_changes;
