@@ -324,8 +324,8 @@ pub struct Resources {
     /// `256Mi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temporary: Option<Memory>,
-    /// What the tenant may have on disk in all: database, uploads and temporary
-    /// files. Where the file system has project quotas (xfs or ext4 mounted with
+    /// What the tenant may have on disk in all: its database and its uploads,
+    /// without backups. Where the file system has project quotas (xfs or ext4 mounted with
     /// `prjquota`), it stores no more than that; elsewhere the operator looks
     /// from time to time and stops the tenant's services at the limit. An alert
     /// is raised at 80 %. Default: no limit.

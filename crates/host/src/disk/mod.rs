@@ -25,7 +25,7 @@ use crate::files::FileError;
 const FIRST_PROJECT: u32 = 0x4342_0000;
 /// How often it is made sure that all of a tenant's files belong to its
 /// project. New ones do by themselves; what a person moved there may not.
-const JOIN_EVERY: Duration = Duration::from_secs(3600);
+const JOIN_EVERY: Duration = Duration::from_secs(600);
 
 /// Which folders belong to their projects, and since when for certain.
 #[derive(Debug, Default)]
@@ -82,9 +82,6 @@ impl Disks {
             bytes,
             inodes: bytes.div_ceil(walk::LEAST),
         });
-        if cb_quota::usage(folder, project)?.limit != limit {
-            cb_quota::set_limit(folder, project, limit)?;
-        }
         let wanted = Membership {
             project,
             inherits: true,
@@ -94,8 +91,13 @@ impl Disks {
             let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
             joined.insert(path.to_owned(), (project, Instant::now()));
         }
+        // After its files are in it: ext4 takes no more of them than the limit.
+        let usage = cb_quota::usage(folder, project)?;
+        if usage.limit != limit {
+            cb_quota::set_limit(folder, project, limit)?;
+        }
         Ok(DiskUse {
-            bytes: cb_quota::usage(folder, project)?.bytes,
+            bytes: usage.bytes,
             enforcement: Enforcement::Quota,
             counted: true,
         })
