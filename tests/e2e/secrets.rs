@@ -1,5 +1,7 @@
 //! Secrets, environments and the shared services.
 
+mod credentials;
+
 use anyhow::Result;
 use serde_json::json;
 
@@ -32,14 +34,17 @@ impl World {
         Ok(found.map(str::to_owned).collect::<Vec<_>>().join("\n"))
     }
 
-    /// Where on the host a text is found, without it being in any argument.
+    /// Where on the host a text is found, without it being in any argument; but
+    /// for what systemd gives running services.
     fn found(&self, text: &str) -> Result<String> {
         self.host.push(text.as_bytes(), "/root/pattern", 0o600)?;
         Ok(self.host.sh(
-            "grep -rlF -f /root/pattern /etc /var/lib/cb /run/cb /run/systemd/system /usr/local /tmp || :\n\
+            "{ grep -D skip -rlF -f /root/pattern --exclude=pattern /etc /home /opt/cb/manifests /root \
+                 $(ls -d /run/* | grep -vx /run/credentials) /srv /tmp /usr/local /var 2>/dev/null || :\n\
              journalctl --no-pager -o export | grep -qaF -f /root/pattern && echo journal || :\n\
              grep -lF -f /root/pattern /proc/[0-9]*/cmdline || :\n\
-             for u in ky04-api ky04-frontend; do systemctl show $u; systemctl cat $u; done | grep -qF -f /root/pattern && echo systemctl || :",
+             for u in ky04-api ky04-frontend; do systemctl show $u; systemctl cat $u; done | grep -qF -f /root/pattern && echo systemctl || :\n\
+             } | LC_ALL=C sort",
         )?)
     }
 }
@@ -54,7 +59,7 @@ fn a_secret_is_where_it_belongs_and_nowhere_else() -> Result<()> {
     world
         .host
         .push(format!("{first}\n").as_bytes(), files, 0o600)?;
-    let refs = format!("secretRefs: [{{name: API_TOKEN, file: {files}}}]");
+    let refs = format!("secretRefs: [{{name: API_TOKEN, file: {files}, delivery: Environment}}]");
     world.put_tiny("ky04", &refs)?;
     world.wait_ready("ky04")?;
     assert_eq!(world.variable("ky04-api", "API_TOKEN")?, first);
@@ -118,14 +123,14 @@ fn a_secret_is_where_it_belongs_and_nowhere_else() -> Result<()> {
     let run = world.show("ky04-api", "InvocationID")?;
     world.host.sh(&format!("rm {files}"))?;
     world.reconcile("ky04")?;
-    let line = world.wait_condition("ky04", "ManifestAccepted", "False")?;
+    let line = world.wait_condition("ky04", "SecretsReady", "False")?;
     for word in [files, "API_TOKEN"] {
         assert!(line.contains(word), "{line}");
     }
     world.host.push(b"hunter2-third\nline\n", files, 0o600)?;
     world.reconcile("ky04")?;
     world.waits("the condition names the line break", || {
-        let line = world.condition("ky04", "ManifestAccepted")?;
+        let line = world.condition("ky04", "SecretsReady")?;
         Ok(line.contains("one line") && line.contains(files) && !line.contains("hunter2"))
     })?;
     assert_eq!(world.found("hunter2-third")?, format!("{files}\n"));

@@ -46,6 +46,21 @@ fn version() -> String {
     version.trim().to_owned()
 }
 
+/// What is in a credential (`/credential/NAME`), or in a file (`/file/PATH`).
+fn read(path: &str) -> (&'static str, String) {
+    let file = match path.strip_prefix("/credential/") {
+        Some(name) => {
+            let folder = std::env::var_os("CREDENTIALS_DIRECTORY").unwrap_or_default();
+            Path::new(&folder).join(name)
+        }
+        None => Path::new(path.trim_start_matches("/file")).to_owned(),
+    };
+    match std::fs::read(file) {
+        Ok(content) => ("200 OK", String::from_utf8_lossy(&content).into_owned()),
+        Err(error) => ("404 Not Found", format!("{error}\n")),
+    }
+}
+
 fn answer(mut stream: TcpStream, version: &str, unhealthy: bool) -> std::io::Result<()> {
     let mut request = String::new();
     let mut reader = BufReader::new(stream.try_clone()?);
@@ -71,6 +86,7 @@ fn answer(mut stream: TcpStream, version: &str, unhealthy: bool) -> std::io::Res
                 .map(|(name, value)| format!("{name}={value}\n"))
                 .collect(),
         ),
+        _ if path.starts_with("/credential/") || path.starts_with("/file/") => read(path),
         _ => (
             "200 OK",
             format!("{} {version} on {path}\n", variable("CB_TENANT")),

@@ -453,7 +453,7 @@ fn references_are_checked_where_there_is_an_application() {
 fn the_manifests_in_the_tree_are_good() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut files = Vec::new();
-    for folder in ["manifests", "examples/manifests"] {
+    for folder in ["manifests", "examples/manifests", "examples/secrets"] {
         for entry in std::fs::read_dir(root.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|ext| ext == "yaml") {

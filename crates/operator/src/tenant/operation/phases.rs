@@ -1,7 +1,6 @@
 //! The work of each phase.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -366,7 +365,10 @@ impl<H: Host> Engine<H> {
     /// Does one action; one that fails for now is tried again later.
     async fn act(&self, operation: &Operation, of: &Record, action: &Action) -> Result<(), Left> {
         match self.host.execute(of.name(), action).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.metrics.acted(action);
+                Ok(())
+            }
             Err(error) => Err(self.left(operation, action, error)),
         }
     }
