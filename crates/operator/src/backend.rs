@@ -23,6 +23,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cb_core::api::{Application, Host, Kind, Tenant};
 use cb_core::manifest::{AnyObject, Diagnostic, File, parse};
+use cb_core::patch::{Provenance, Written};
+use cb_core::record::Record;
 use cb_core::types::{ObjectName, TenantName};
 use cb_host::files::{self, FileSpec, chain};
 
@@ -112,6 +114,10 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
             Some(_) => Outcome::Configured,
         };
         if outcome == Outcome::Unchanged {
+            if !put.dry_run {
+                self.remember(target.current.as_ref(), &object, &put.written)
+                    .await?;
+            }
             return Ok(PutResult {
                 outcome,
                 object: self.published(&object, &target.path),
@@ -126,6 +132,8 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
             };
             self.write_manifest(&target, &object, text).await?;
             self.look_at_manifests().await;
+            self.remember(target.current.as_ref(), &object, &put.written)
+                .await?;
         }
         Ok(PutResult {
             outcome,
@@ -244,6 +252,50 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         }
     }
 
+    /// Remembers who wrote what, beside the record: a write that is not taken
+    /// in, for example because of a change right after it, has no author.
+    async fn remember(
+        &self,
+        before: Option<&AnyObject>,
+        object: &AnyObject,
+        written: &Written,
+    ) -> Result<(), Refusal> {
+        let failed = |error: crate::state::SaveError| Refusal::Internal(error.to_string());
+        let old = before.map_or(serde_json::Value::Null, object::written);
+        let (new, now) = (object::written(object), crate::now());
+        let kind = object.kind();
+        let note = |provenance: &mut Provenance| {
+            provenance.write(kind, (&old, &new), written, &now);
+        };
+        match object {
+            AnyObject::Tenant(tenant) => {
+                let is_it = |record: &Record| record.tenant == **tenant;
+                let change = |record: &mut Record| {
+                    if is_it(record) {
+                        note(&mut record.provenance);
+                    }
+                };
+                let name = &tenant.metadata.name;
+                self.state().update(name, change).await.map_err(failed)?;
+            }
+            AnyObject::Application(application) => {
+                let known = self.state().application(&application.metadata.name);
+                let Some(mut record) = known.filter(|known| known.application == **application)
+                else {
+                    return Ok(());
+                };
+                let before = record.clone();
+                note(&mut record.provenance);
+                if record != before {
+                    let saved = self.state().insert_application(record).await;
+                    saved.map_err(failed)?;
+                }
+            }
+            AnyObject::Host(_) => {}
+        }
+        Ok(())
+    }
+
     async fn kept_text(
         &self,
         target: &Target,
@@ -270,6 +322,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
                         generation: 1,
                         created: None,
                         deleting: false,
+                        provenance: Provenance::default(),
                     },
                     |known| PublishedTenant::clone(&known.value),
                 );
@@ -285,6 +338,9 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
                     .get(&application.metadata.name);
                 let revision = known.as_ref().map_or(0, |known| known.revision);
                 let generation = known.as_ref().map_or(1, |known| known.value.generation);
+                let provenance = known
+                    .as_ref()
+                    .map_or_else(Provenance::default, |known| known.value.provenance.clone());
                 let created = known.and_then(|known| known.value.created.clone());
                 let application = Application::clone(application);
                 let record = ApplicationRecord {
@@ -292,6 +348,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
                     file: file.to_owned(),
                     generation,
                     created,
+                    provenance,
                 };
                 object::application(&record, revision)
             }

@@ -15,6 +15,7 @@ use cb_core::admission::{
 use cb_core::api::{Application, Host, Kind, Tenant};
 use cb_core::event::{Event, Reason};
 use cb_core::manifest::{Diagnostic, File, parse};
+use cb_core::patch::Provenance;
 use cb_core::record::{Phase, Record};
 use cb_core::releases::run_by;
 use cb_core::secret::SecretSource;
@@ -429,6 +430,14 @@ impl Catalog {
             Some(before) if before.application.spec == application.spec => before.generation,
             Some(before) => before.generation + 1,
         };
+        let mut provenance = before
+            .as_ref()
+            .map_or_else(Provenance::default, |before| before.provenance.clone());
+        if let Some(before) = before.as_ref().filter(|_| !provenance.is_empty()) {
+            let json = |of: &Application| serde_json::to_value(of).unwrap_or_default();
+            let change = (&json(&before.application), &json(application));
+            provenance.changed(Kind::Application, change);
+        }
         let created = before
             .and_then(|before| before.created)
             .unwrap_or_else(crate::now);
@@ -438,6 +447,7 @@ impl Catalog {
             file: file.to_owned(),
             generation,
             created: Some(created),
+            provenance,
         };
         self.state.insert_application(record).await?;
         Ok(())

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use cb_core::alert::HostProblems;
 use cb_core::api::{Application, Host, Tenant, TenantStatus};
 use cb_core::database::Database;
+use cb_core::patch::Provenance;
 use cb_core::record::{Phase, Record};
 use cb_core::types::{ObjectName, TenantName};
 use cb_runtime::store::Store;
@@ -35,6 +36,9 @@ pub struct ApplicationRecord {
     /// When it was first accepted (RFC 3339, UTC).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
+    /// Where the manifest's content came from.
+    #[serde(default, skip_serializing_if = "Provenance::is_empty")]
+    pub provenance: Provenance,
 }
 
 /// A tenant as the API shows it.
@@ -50,6 +54,8 @@ pub struct PublishedTenant {
     pub created: Option<String>,
     /// Whether it is being removed.
     pub deleting: bool,
+    /// Where the manifest's content came from.
+    pub provenance: Provenance,
 }
 
 /// Where records are kept between runs.
@@ -302,6 +308,7 @@ impl State {
             generation: record.generation,
             created: record.created.clone(),
             deleting: record.phase != Phase::Active,
+            provenance: record.provenance.clone(),
         };
         self.tenants.set(name.clone(), published);
     }

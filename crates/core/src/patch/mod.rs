@@ -7,10 +7,12 @@
 mod fields;
 mod managed;
 mod merge;
+mod provenance;
 
 pub use fields::FieldSet;
 pub use managed::{Applied, Apply, Conflict, MANIFEST, Managed, Manager, Operation};
 pub use merge::{difference, merge};
+pub use provenance::{Author, Provenance, Written};
 
 use serde_json::Value as Json;
 

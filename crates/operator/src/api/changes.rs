@@ -11,6 +11,7 @@ use axum::extract::{Extension, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use cb_core::api::Kind;
+use cb_core::patch::{self as fields, Written};
 use cb_core::types::{ObjectName, TenantName, shown};
 use cb_core::yaml::Position;
 use serde_json::Value;
@@ -121,13 +122,28 @@ async fn write(
 #[derive(Debug, Clone)]
 pub(super) struct Author {
     pub(super) peer: Peer,
+    /// The name for the fields that it sets.
+    pub(super) manager: Option<String>,
     pub(super) dry_run: bool,
 }
 
+/// The longest name of a field manager.
+const MAX_MANAGER: usize = 128;
+
 impl Author {
     pub(super) fn of(peer: Peer, options: &Options) -> Result<Self, Failure> {
-        let dry_run = options.dry_run()?;
-        Ok(Self { peer, dry_run })
+        let manager = options.get("fieldManager")?;
+        let fits = |name: &str| name.len() <= MAX_MANAGER && !name.chars().any(char::is_control);
+        if manager.is_some_and(|name| !fits(name)) {
+            return Err(Failure::invalid_option(format!(
+                "fieldManager: it must be printable and at most {MAX_MANAGER} bytes long"
+            )));
+        }
+        Ok(Self {
+            peer,
+            manager: manager.map(str::to_owned),
+            dry_run: options.dry_run()?,
+        })
     }
 }
 
@@ -147,6 +163,13 @@ pub(super) async fn put(
         dry_run: author.dry_run,
         is_text: false,
         based_on: None,
+        written: Written {
+            by: match &author.manager {
+                Some(name) => fields::Author::Manager(name.clone()),
+                None => fields::Author::Manifest,
+            },
+            last_applied: submitted.last_applied,
+        },
     };
     more(&mut put);
     let backend = Arc::clone(&api.backend);
@@ -173,7 +196,7 @@ pub(super) fn answered(result: PutResult) -> Response {
     (code, [("x-cb-result", outcome)], Json(result.object)).into_response()
 }
 
-fn check_name(kind: Kind, name: &str, at: Option<Position>) -> Result<(), Failure> {
+pub(super) fn check_name(kind: Kind, name: &str, at: Option<Position>) -> Result<(), Failure> {
     let checked = match kind {
         Kind::Tenant => name.parse::<TenantName>().map(drop),
         Kind::Application | Kind::Host => name.parse::<ObjectName>().map(drop),

@@ -10,6 +10,7 @@
 //! through the [`Backend`]. What must not live here: what an object means,
 //! where its manifest is written, and anything that touches the host.
 
+mod apply;
 mod backend;
 mod backups;
 mod changes;

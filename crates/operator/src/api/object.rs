@@ -4,6 +4,7 @@
 use cb_core::api::{API_VERSION, Host, Kind};
 use cb_core::digest;
 use cb_core::manifest::AnyObject;
+use cb_core::patch::Provenance;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -13,6 +14,10 @@ use crate::state::{ApplicationRecord, PublishedTenant};
 /// The annotation that names the manifest, relative to the folder of
 /// manifests. It is shown and never written into a manifest.
 pub const MANIFEST_ANNOTATION: &str = "campaignbrain.io/manifest";
+
+/// The annotation in which `kubectl apply` keeps what it sent. It too is shown
+/// and not written into a manifest: it would hold all of it twice.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The metadata that Kubernetes' clients send back and a manifest must not
 /// hold: it is the operator's to say.
@@ -39,6 +44,7 @@ pub fn tenant(published: &PublishedTenant, revision: u64) -> Value {
         file: Some(&published.file),
     };
     facts.add_to(&mut object);
+    show(&published.provenance, &mut object);
     if published.deleting {
         object["metadata"]["deletionTimestamp"] = deletion_time(published).into();
     }
@@ -57,6 +63,7 @@ pub fn application(record: &ApplicationRecord, revision: u64) -> Value {
         file: Some(&record.file),
     };
     facts.add_to(&mut object);
+    show(&record.provenance, &mut object);
     object
 }
 
@@ -116,6 +123,7 @@ pub(super) fn strip(object: &mut Value) {
         .and_then(Value::as_object_mut)
     {
         annotations.remove(MANIFEST_ANNOTATION);
+        annotations.remove(LAST_APPLIED);
         if annotations.is_empty() {
             metadata.remove("annotations");
         }
@@ -154,6 +162,23 @@ impl Facts<'_> {
             annotations[MANIFEST_ANNOTATION] = file.into();
         }
     }
+}
+
+/// Shows where the content came from.
+fn show(provenance: &Provenance, object: &mut Value) {
+    let metadata = &mut object["metadata"];
+    if !provenance.managed_fields.is_empty() {
+        metadata["managedFields"] = value(&provenance.managed_fields);
+    }
+    if let Some(last) = &provenance.last_applied {
+        metadata["annotations"][LAST_APPLIED] = last.as_str().into();
+    }
+}
+
+/// What an object that a client sent says was last applied.
+pub(super) fn last_applied(object: &Value) -> Option<String> {
+    let annotations = &object["metadata"]["annotations"];
+    annotations[LAST_APPLIED].as_str().map(str::to_owned)
 }
 
 fn value(object: &impl Serialize) -> Value {

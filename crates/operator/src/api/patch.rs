@@ -12,6 +12,7 @@ use cb_core::patch::{Patch, PatchError};
 use cb_core::types::shown;
 use serde_json::Value;
 
+use super::apply::{self, Configuration};
 use super::backend::{PutMode, Refusal};
 use super::changes::{Author, Peer, answered, put, writable};
 use super::object;
@@ -23,7 +24,8 @@ use super::status::Failure;
 const TRIES: usize = 5;
 
 /// The media types that are taken, for the header `Accept-Patch`.
-const MEDIA: &str = "application/merge-patch+json, application/json-patch+json";
+const MEDIA: &str =
+    "application/merge-patch+json, application/json-patch+json, application/apply-patch+yaml";
 
 pub(super) async fn patch(
     State(api): Shared,
@@ -33,18 +35,33 @@ pub(super) async fn patch(
 ) -> Answer {
     let (kind, name) = named(path, request.uri())?;
     writable(kind, "GET, HEAD")?;
-    let author = Author::of(peer, &Options::of(request.uri())?)?;
+    let uri = request.uri().clone();
+    let author = Author::of(peer, &Options::of(&uri)?)?;
     let media = media(request.headers())?;
     let body = request::body(request.into_body(), MAX_BODY).await?;
-    let patch = read(media, &body)?;
+    let of = (kind, name.as_str());
+    let wanted = match media {
+        Media::Merge => Wanted::Patch(read(Patch::merge, &body)?),
+        Media::Json => Wanted::Patch(read(Patch::json, &body)?),
+        Media::Apply => Wanted::Apply(Configuration::of(&body, &uri, &author, of)?),
+    };
     for _ in 0..TRIES {
-        match once(&api, (kind, &name), &patch, &author).await? {
+        let done = match &wanted {
+            Wanted::Patch(patch) => once(&api, of, patch, &author).await?,
+            Wanted::Apply(apply) => apply::once(&api, of, apply, &author).await?,
+        };
+        match done {
             Some(response) => return Ok(response),
             // It changed in between.
             None => tokio::task::yield_now().await,
         }
     }
     Err(Failure::refused(Refusal::Stale, kind, &name))
+}
+
+enum Wanted {
+    Patch(Patch),
+    Apply(Configuration),
 }
 
 /// Applies the patch to the object as it is now; `None` if it was another one
@@ -57,15 +74,14 @@ async fn once(
 ) -> Result<Option<Response>, Failure> {
     let missing = || Failure::not_found(kind, name);
     let shown = api.object(kind, name).ok_or_else(missing)?;
-    let mut wanted = patch.apply(&shown).map_err(|error| match error {
+    let wanted = patch.apply(&shown).map_err(|error| match error {
         PatchError::Malformed(why) => Failure::bad_request(why),
         PatchError::Operation { .. } => Failure::unprocessable(error.to_string()),
     })?;
     same_object(&shown, &wanted, kind)?;
     let mut based_on = shown;
     object::strip(&mut based_on);
-    object::strip(&mut wanted);
-    let submitted = request::written(kind, &wanted)?;
+    let submitted = request::written(kind, wanted)?;
     let done = put(api, (kind, submitted), author, |put| {
         put.mode = PutMode::Replace;
         put.based_on = Some(based_on);
@@ -79,7 +95,7 @@ async fn once(
 
 /// A patch may say which object it was made for, and must not make another of
 /// it.
-fn same_object(before: &Value, after: &Value, kind: Kind) -> Result<(), Failure> {
+pub(super) fn same_object(before: &Value, after: &Value, kind: Kind) -> Result<(), Failure> {
     let name = before["metadata"]["name"].as_str().unwrap_or_default();
     let differs = |field: &str| before["metadata"][field] != after["metadata"][field];
     if differs("resourceVersion") && !after["metadata"]["resourceVersion"].is_null()
@@ -107,6 +123,7 @@ fn same_object(before: &Value, after: &Value, kind: Kind) -> Result<(), Failure>
 enum Media {
     Merge,
     Json,
+    Apply,
 }
 
 fn media(headers: &HeaderMap) -> Result<Media, Failure> {
@@ -123,6 +140,7 @@ fn media(headers: &HeaderMap) -> Result<Media, Failure> {
     match media {
         "application/merge-patch+json" => Ok(Media::Merge),
         "application/json-patch+json" => Ok(Media::Json),
+        "application/apply-patch+yaml" => Ok(Media::Apply),
         "application/strategic-merge-patch+json" => Err(refuse(
             "strategic merge patches are for Kubernetes' own types, as everywhere".into(),
         )),
@@ -133,11 +151,6 @@ fn media(headers: &HeaderMap) -> Result<Media, Failure> {
     }
 }
 
-fn read(media: Media, body: &[u8]) -> Result<Patch, Failure> {
-    let patch = request::json(body)?;
-    match media {
-        Media::Merge => Patch::merge(patch),
-        Media::Json => Patch::json(patch),
-    }
-    .map_err(|error| Failure::bad_request(error.to_string()))
+fn read(patch: impl Fn(Value) -> Result<Patch, PatchError>, body: &[u8]) -> Result<Patch, Failure> {
+    patch(request::json(body)?).map_err(|error| Failure::bad_request(error.to_string()))
 }

@@ -104,6 +104,23 @@ pub(super) enum Format {
     Yaml,
 }
 
+/// The one mapping of a body in YAML, of which JSON is a part.
+pub(super) fn yaml_object(bytes: &[u8]) -> Result<Value, Failure> {
+    let text = yaml::read_text(bytes).map_err(|error| yaml_failure(&error))?;
+    let parsed = yaml::parse(text);
+    if let Some(error) = parsed.errors.first() {
+        return Err(yaml_failure(error));
+    }
+    match parsed.documents.as_slice() {
+        [document] if matches!(document.root.value, yaml::Value::Map(_)) => {
+            Ok(document.root.to_json())
+        }
+        _ => Err(Failure::bad_request(
+            "the body must hold exactly one object",
+        )),
+    }
+}
+
 /// The format of the body.
 pub(super) fn format(headers: &HeaderMap) -> Result<Format, Failure> {
     let refuse = |what: String| {
@@ -258,42 +275,52 @@ pub(super) struct Submitted {
     /// The revision that the client has seen, if it says so. In YAML it is a
     /// field that no manifest may have.
     pub(super) seen: Option<String>,
+    /// What `kubectl apply` says that it sends; the outer `None` where that is
+    /// not said.
+    pub(super) last_applied: Option<Option<String>>,
 }
 
 /// An object that was made here, as if it had been sent.
-pub(super) fn written(kind: Kind, value: &Value) -> Result<Submitted, Failure> {
-    let text = yaml_of(value)
+pub(super) fn written(kind: Kind, mut value: Value) -> Result<Submitted, Failure> {
+    let last_applied = Some(object::last_applied(&value));
+    object::strip(&mut value);
+    let text = yaml_of(&value)
         .ok_or_else(|| Failure::bad_request("the object cannot be written as YAML"))?;
-    read(kind, text, None, Format::Json)
+    let submitted = read(kind, text, Format::Json)?;
+    Ok(Submitted {
+        last_applied,
+        ..submitted
+    })
 }
 
 /// Reads the one object of a body.
 pub(super) fn object(kind: Kind, format: Format, bytes: &[u8]) -> Result<Submitted, Failure> {
-    let (text, seen) = match format {
+    let (text, seen, last) = match format {
         Format::Yaml => {
             let text = yaml::read_text(bytes).map_err(|error| yaml_failure(&error))?;
-            (text.to_owned(), None)
+            (text.to_owned(), None, None)
         }
         Format::Json => {
             let mut value = json(bytes)?;
             let seen = value["metadata"]["resourceVersion"]
                 .as_str()
                 .map(str::to_owned);
+            let last = object::last_applied(&value);
             object::strip(&mut value);
             let text = yaml_of(&value)
                 .ok_or_else(|| Failure::bad_request("the body cannot be written as YAML"))?;
-            (text, seen.filter(|seen| !seen.is_empty()))
+            (text, seen.filter(|seen| !seen.is_empty()), Some(last))
         }
     };
-    read(kind, text, seen, format)
+    let submitted = read(kind, text, format)?;
+    Ok(Submitted {
+        seen,
+        last_applied: last,
+        ..submitted
+    })
 }
 
-fn read(
-    kind: Kind,
-    text: String,
-    seen: Option<String>,
-    format: Format,
-) -> Result<Submitted, Failure> {
+fn read(kind: Kind, text: String, format: Format) -> Result<Submitted, Failure> {
     let parsed = yaml::parse(&text);
     if let Some(error) = parsed.errors.first() {
         return Err(yaml_failure(error));
@@ -319,15 +346,20 @@ fn read(
     let metadata = document.root.entry("metadata").map(|entry| &entry.value);
     let at = metadata.and_then(|metadata| Some(metadata.entry("name")?.value.span.position));
     let Some(name) = metadata.and_then(|metadata| metadata.text("name")) else {
-        return Err(Failure::bad_request(
-            "the object has no text in metadata.name",
-        ));
+        let generated = metadata.is_some_and(|metadata| metadata.entry("generateName").is_some());
+        return Err(Failure::bad_request(if generated {
+            "generateName is not supported: a tenant's name is the name of its users, units and \
+             folders; say it in metadata.name"
+        } else {
+            "the object has no text in metadata.name"
+        }));
     };
     Ok(Submitted {
         name: name.to_owned(),
         name_at: at.filter(|_| format == Format::Yaml),
         text,
-        seen,
+        seen: None,
+        last_applied: None,
     })
 }
 

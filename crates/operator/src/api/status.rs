@@ -88,6 +88,11 @@ impl Failure {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
     }
 
+    /// With causes of their own form.
+    pub(super) fn because(self, causes: Vec<Value>) -> Self {
+        Self { causes, ..self }
+    }
+
     /// With a header.
     pub(super) fn with(self, header: (&'static str, &'static str)) -> Self {
         Self {
@@ -167,6 +172,8 @@ impl Failure {
                 details["causes"] = self.causes.clone().into();
             }
             status["details"] = details;
+        } else if !self.causes.is_empty() {
+            status["details"] = json!({"causes": self.causes});
         }
         status
     }

@@ -22,7 +22,9 @@ async fn the_documents_of_the_api() {
         &format!("{V1}/applications/cbapp"),
         &format!("{V1}/hosts"),
         &format!("{V1}/tenants/nobody"),
-        "/openapi/v2",
+        "/openapi/v3",
+        "/api/v1",
+        "/openapi/v1",
     ] {
         let answer = server.get(path).await;
         assert_eq!(answer.headers["content-type"], "application/json");
@@ -84,6 +86,113 @@ async fn status_is_a_path_of_tenants_alone() {
         .call(Method::HEAD, &format!("{V1}/tenants/ky04"), "", "")
         .await;
     assert_eq!((head.status.as_u16(), head.text.as_str()), (200, ""));
+}
+
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+
+#[tokio::test]
+async fn tables_have_the_printer_columns() {
+    let server = Server::start().await;
+    let ask = |path: String| {
+        let mut request = request(Method::GET, &path, "", "");
+        let accept = TABLE.parse().unwrap();
+        request.headers_mut().insert("accept", accept);
+        server.send(request)
+    };
+    let table = ask(format!("{V1}/tenants")).await.json();
+    assert_eq!(
+        (&table["kind"], &table["apiVersion"]),
+        (&"Table".into(), &"meta.k8s.io/v1".into())
+    );
+    let cells = table["rows"][0]["cells"].as_array().unwrap();
+    assert_eq!(
+        cells[..3],
+        ["ky04".into(), "cbapp".into(), Value::from("v0.2.0")]
+    );
+    assert_eq!(cells[4], "True");
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    let one = ask(format!("{V1}/tenants/oh01?includeObject=Object"))
+        .await
+        .json();
+    assert_eq!(one["rows"][0]["object"]["spec"]["version"], "v0.2.0");
+    let watch = ask(format!("{V1}/tenants?watch=true&timeoutSeconds=0")).await;
+    let first: Value = serde_json::from_str(watch.text.lines().next().unwrap()).unwrap();
+    assert_eq!(first["object"]["kind"], "Table");
+    ask(format!("{V1}/tenants/nobody"))
+        .await
+        .failure(404, "NotFound");
+}
+
+#[tokio::test]
+async fn a_list_comes_in_pages() {
+    let server = Server::start().await;
+    let first = server.get(&format!("{V1}/tenants?limit=1")).await.json();
+    assert_eq!(first["items"][0]["metadata"]["name"], "ky04");
+    assert_eq!(first["metadata"]["remainingItemCount"], 1);
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let path = format!("{V1}/tenants?limit=1&continue={token}");
+    let second = server.get(&path).await.json();
+    assert_eq!(second["items"][0]["metadata"]["name"], "oh01");
+    assert!(second["metadata"].get("continue").is_none());
+    let revision = |list: &Value| list["metadata"]["resourceVersion"].clone();
+    assert_eq!(revision(&first), revision(&second));
+    let old = server.get(&format!("{V1}/tenants?continue=5.ky04")).await;
+    old.failure(410, "Expired");
+}
+
+/// A client that lists by a watch is told when it has everything.
+#[tokio::test]
+async fn a_watch_says_when_it_has_told_what_there_is() {
+    let server = Server::start().await;
+    let path = format!(
+        "{V1}/tenants?watch=true&timeoutSeconds=0&sendInitialEvents=true\
+         &resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    );
+    let text = server.get(&path).await.text;
+    let events: Vec<Value> = text
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    let kinds: Vec<_> = events.iter().map(|e| e["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["ADDED", "ADDED", "BOOKMARK", "BOOKMARK"]);
+    let mark = &events[2]["object"];
+    assert_eq!(
+        mark["metadata"]["annotations"]["k8s.io/initial-events-end"],
+        "true"
+    );
+    let list = server.get(&format!("{V1}/tenants")).await.json();
+    assert_eq!(
+        mark["metadata"]["resourceVersion"],
+        list["metadata"]["resourceVersion"]
+    );
+    let alone = server
+        .get(&format!("{V1}/tenants?watch=1&sendInitialEvents=1"))
+        .await;
+    alone.failure(422, "Invalid");
+}
+
+#[tokio::test]
+async fn openapi_2_is_json_or_what_kubectl_reads() {
+    let server = Server::start().await;
+    let document = server.get("/openapi/v2").await.json();
+    let of = |path: &str| document.pointer(path).cloned().unwrap_or_default();
+    let version =
+        "/definitions/io.campaignbrain.v1alpha1.Tenant/properties/spec/properties/version";
+    assert_eq!(of(&format!("{version}/type")), "string");
+    let patch = "/paths/~1apis~1campaignbrain.io~1v1alpha1~1tenants~1{name}/patch";
+    assert_eq!(of(&format!("{patch}/parameters/0/name")), "dryRun");
+    let mut proto = request(Method::GET, "/openapi/v2", "", "");
+    let media = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    proto.headers_mut().insert("accept", media.parse().unwrap());
+    let answer = server.open(proto).await;
+    assert_eq!(answer.headers()["content-type"], media);
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    // Field 1, text of three letters.
+    assert_eq!(&body[..5], b"\x0a\x032.0");
+    let v3 = server.get("/openapi/v3").await.json();
+    let url = v3["paths"]["apis/campaignbrain.io/v1alpha1"]["serverRelativeURL"].clone();
+    let v3 = server.get(url.as_str().unwrap()).await.json();
+    assert!(v3["components"]["schemas"]["io.campaignbrain.v1alpha1.Host"].is_object());
 }
 
 /// Reads lines of a watch until there are `count`.

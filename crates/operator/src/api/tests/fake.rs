@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::alerts::Alerts;
 use crate::api::{
     Asked, Backend, Cause, Operations, Outcome, PlanChange, PlanRequest, PlanResponse, Problem,
-    Put, PutMode, PutResult, Refusal, Restore, TenantPlan, Upgrade, Verdict, object,
+    Put, PutMode, PutResult, Refusal, Restore, TenantPlan, TenantUsage, Upgrade, Verdict, object,
 };
 use crate::metrics::Metrics;
 use crate::recorder::Recorder;

@@ -6,6 +6,7 @@ mod fake;
 mod hostile;
 mod metrics;
 mod operations;
+mod patches;
 mod rollouts;
 mod source;
 mod writes;
