@@ -29,6 +29,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cb_core::drift::DriftKind;
 use cb_core::operation::{Kind, Operation, Phase};
+use cb_core::plan::Action;
 use cb_core::record::Record;
 use cb_core::types::{ObjectName, TenantName};
 use cb_host::HostEvent;
@@ -58,6 +59,7 @@ pub struct Metrics {
     operations: Family<ByOperation, Counter>,
     phase_seconds: Family<ByPhase, Histogram, fn() -> Histogram>,
     drift_corrected: Family<ByKind, Counter>,
+    actions: Family<ByAction, Counter>,
     backup_copies: Family<ByResult, Counter>,
 }
 
@@ -91,6 +93,11 @@ struct ByPhase {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByKind {
     kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByAction {
+    action: &'static str,
 }
 
 const OK: ByResult = ByResult { result: "ok" };
@@ -130,6 +137,12 @@ impl Metrics {
                 &mut registry,
                 "cb_drift_corrected",
                 "Differences that nobody asked for and that were put right",
+                [],
+            ),
+            actions: family(
+                &mut registry,
+                "cb_actions",
+                "What was done on the host for tenants, by the kind of action",
                 [],
             ),
             backup_copies: family(
@@ -254,6 +267,12 @@ impl Metrics {
     pub fn backup_copied(&self, worked: bool) {
         let result = if worked { OK } else { FAILED };
         self.backup_copies.get_or_create(&result).inc();
+    }
+
+    /// Something was done on the host for a tenant.
+    pub fn acted(&self, action: &Action) {
+        let action = action.kind();
+        self.actions.get_or_create(&ByAction { action }).inc();
     }
 
     /// A difference that nobody asked for was put right.

@@ -138,6 +138,7 @@ fn operator() -> Arc<Metrics> {
     metrics.api_request("GET", 200);
     metrics.phase_ended(OperationPhase::Migrating, Duration::from_secs(2));
     metrics.drift_corrected(DriftKind::ALL[0]);
+    metrics.acted(&Action::ReloadUnits);
     metrics.at_scrape(move |sheet| {
         collect::ready(sheet, true)?;
         collect::tenants(sheet, &state, &host().spec)?;

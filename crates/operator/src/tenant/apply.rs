@@ -135,6 +135,7 @@ impl<H: Host> Engine<H> {
                     let _ = self.isolate(name).await;
                 }
                 let done = self.host.execute(name, action).await?;
+                self.metrics.acted(action);
                 let Action::Start {
                     service, revision, ..
                 } = action
