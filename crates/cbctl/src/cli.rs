@@ -6,11 +6,7 @@ use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 
 use crate::client::Client;
-use crate::commands::{
-    alerts, api_resources, apply, backup, completion, config, delete, describe, diff, doctor,
-    drift, edit, events, explain, get, init, label, logs, patch, ports, render, restore, rollout,
-    source, suspend, top, upgrade, validate, version, wait_for,
-};
+use crate::commands::{alerts, api_resources, apply, backup, completion, config, delete, describe, diff, doctor, drift, edit, events, explain, get, import, init, kubeconfig, label, logs, patch, ports, render, restore, rollout, source, suspend, token, top, upgrade, validate, version, wait_for};
 use crate::complete;
 use crate::config::{Config, DEFAULT_SOCKET, Endpoint};
 use crate::error::CommandError;
@@ -104,12 +100,18 @@ enum Command {
     Restore(restore::Args),
     /// Show which commit the manifests are, look for a new one, accept one
     Source(source::Args),
+    /// Make, list and revoke tokens for the API over TCP
+    Token(token::Args),
+    /// Make a token and print a kubeconfig with it, for kubectl
+    Kubeconfig(kubeconfig::Args),
     /// Check manifests; needs no operator
     Validate(validate::Args),
     /// Show the units, sites and environments of manifests; needs no operator
     Render(render::Args),
     /// Write a first Host, Application and Tenant; needs no operator
     Init(init::Args),
+    /// Read a host that was set up by hand as manifests, and take it over
+    Import(import::Args),
     /// Check this machine, and say how to mend it
     Doctor(doctor::Args),
     /// Show and change the contexts: which host's operator is asked
@@ -216,11 +218,14 @@ fn run(command: &Command, context: &Context) -> Done {
             Command::Backup(args) => backup::run(args, context).await,
             Command::Restore(args) => restore::run(args, context).await,
             Command::Source(args) => source::run(args, context).await,
+            Command::Token(args) => token::run(args, context).await,
+            Command::Kubeconfig(args) => kubeconfig::run(args, context).await,
             Command::Validate(args) => validate::run(args, context),
             Command::Version(args) => version::run(args, context).await,
             Command::ApiResources(args) => api_resources::run(args, context).await,
             Command::Render(args) => render::run(args, context),
             Command::Init(args) => init::run(args, context),
+            Command::Import(args) => import::run(args, context).await,
             Command::Doctor(args) => doctor::run(args, context).await,
             Command::Config(args) => config::run(args, context),
             Command::Completion(args) => completion::run(args, context),

@@ -1,11 +1,12 @@
-//! `cargo xtask generate`: writes what is derived from the Rust types.
+//! `cargo xtask generate`: writes what is derived from the Rust types and from
+//! the definition of `cbctl`.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, run as run_command};
 
 /// Writes the files, or with `check` only compares them.
 pub(crate) fn run(workspace: &Workspace, check: bool) -> Result<()> {
@@ -21,6 +22,7 @@ pub(crate) fn run(workspace: &Workspace, check: bool) -> Result<()> {
             write(&target, &content)?;
         }
     }
+    cbctl(workspace, check)?;
     if !check {
         println!("{} files written", stale.len());
     } else if !stale.is_empty() {
@@ -30,6 +32,17 @@ pub(crate) fn run(workspace: &Workspace, check: bool) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The reference and the man pages of `cbctl`, which a test of it writes from
+/// its definition. With `check` that test is one among all.
+fn cbctl(workspace: &Workspace, check: bool) -> Result<()> {
+    if check {
+        return Ok(());
+    }
+    let arguments = ["test", "--quiet", "--package", "cbctl", "--bin", "cbctl", "docs::"];
+    let mut command = workspace.cargo(&arguments);
+    run_command(command.env("UPDATE_GENERATED", "1"))
 }
 
 fn write(target: &Path, content: &str) -> Result<()> {

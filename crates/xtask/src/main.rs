@@ -85,12 +85,15 @@ enum Command {
         #[arg(long)]
         dev: bool,
     },
-    /// Write the JSON schemas and CRDs in `manifests/` from the Rust types.
+    /// Write the JSON schemas, CRDs and references from the Rust types and from
+    /// the definition of `cbctl`.
     Generate {
         /// Change nothing; fail if a file is not as it would be written.
         #[arg(long)]
         check: bool,
     },
+    /// Look for known faults of dependencies; needs the network.
+    Audit,
     /// Run the fuzz targets, and keep the inputs that reach something new.
     Fuzz {
         /// This one alone.
@@ -153,6 +156,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             }
         }
         Command::Generate { check } => generate::run(&workspace, check),
+        Command::Audit => checks::audit(&workspace),
         Command::Fuzz { target, seconds } => {
             setup::run(&workspace)?;
             fuzz::all(&workspace, target.as_deref(), fuzz::Length::Seconds(seconds))

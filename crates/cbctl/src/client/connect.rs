@@ -112,3 +112,80 @@ fn token(path: &Path) -> Result<String, String> {
 fn unsuitable(why: String) -> Error {
     Error::Unsuitable(why)
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "files of a test")]
+mod tests {
+    use std::convert::Infallible;
+
+    use cb_core::api::Kind;
+    use hyper::header::AUTHORIZATION;
+    use hyper::service::service_fn;
+    use hyper::{Request, Response};
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::client::Client;
+
+    /// Answers two connections with the token that was shown.
+    async fn serve(listener: TcpListener, acceptor: TlsAcceptor) {
+        for _ in 0..2 {
+            let (stream, _) = listener.accept().await.unwrap();
+            // A client that does not trust us goes away.
+            let Ok(stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let answer = |request: Request<hyper::body::Incoming>| async move {
+                let shown = request.headers()[AUTHORIZATION].to_str().unwrap().to_owned();
+                let object = format!(r#"{{"metadata": {{"name": "{shown}"}}}}"#);
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(object))))
+            };
+            let server = hyper::server::conn::http1::Builder::new();
+            let served = server.serve_connection(TokioIo::new(stream), service_fn(answer));
+            let _ = served.await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_is_trusted_by_its_authority_and_shown_the_token() {
+        let names = vec!["localhost".to_owned()];
+        let rcgen::CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed(names.clone()).unwrap();
+        let other = rcgen::generate_simple_self_signed(names).unwrap();
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let serving = tokio::spawn(serve(listener, acceptor));
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let client = |authority: std::path::PathBuf| {
+            Client::new(Endpoint::Tls(TlsEndpoint {
+                host: "localhost".into(),
+                port,
+                certificate_authority: Some(authority),
+                token_file: Some(file("token", "t0ken\n")),
+            }))
+        };
+        let wrong = client(file("other.pem", &other.cert.pem()));
+        let refused = wrong.get(Kind::Tenant, "a").await.unwrap_err();
+        assert!(matches!(refused, Error::Unreachable { .. }), "{refused}");
+        let right = client(file("ca.pem", &cert.pem()));
+        let object = right.get(Kind::Tenant, "a").await.unwrap();
+        assert_eq!(object.name(), "Bearer t0ken");
+        drop(right);
+        serving.await.unwrap();
+    }
+}

@@ -11,6 +11,7 @@ pub(crate) mod operations;
 pub(crate) mod rollouts;
 pub(crate) mod source;
 mod status;
+pub(crate) mod tokens;
 
 use std::cell::Cell;
 use std::io;

@@ -4,11 +4,12 @@
 //! names. Secrets are not read: a word stands for each (law 11).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use cb_core::api::{Application, Host, Tenant};
 use cb_core::certificate::Certificates;
 use cb_core::desired::{Desired, Inputs, ManagedFile};
-use cb_core::manifest::AnyObject;
+use cb_core::manifest::{self, AnyObject};
 use cb_core::ports::{Taken, assign};
 use cb_core::record::Ports;
 use cb_core::secret::{FingerprintKey, Opened, SecretSource, SecretValue};
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use super::follow::tenant as tenant_name;
 use super::{refuse, texts};
 use crate::cli::{Context, Done};
-use crate::error::CommandError;
+use crate::error::{CommandError, plain};
 use crate::manifests::{self, Files, Folders};
 use crate::output::{Format, clean, document};
 
@@ -194,6 +195,32 @@ impl Objects {
             certificates: &Certificates::default(),
         })
         .map_err(|error| failed(error.to_string()))
+    }
+}
+
+/// The Host of a file; the default one if there is none.
+pub(super) fn host_of(file: &Path) -> Result<Host, CommandError> {
+    let shown = file.display().to_string();
+    let bytes = match std::fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(default_host()),
+        Err(error) => {
+            let message = format!("cannot read {shown}: {}", plain(&error));
+            return Err(CommandError::failed(message));
+        }
+    };
+    let read = manifest::parse(&shown, &bytes);
+    let object = match read.documents.as_slice() {
+        [document] => document.object.clone(),
+        _ => None,
+    };
+    match object {
+        Some(AnyObject::Host(host)) => Ok(Host::clone(&host)),
+        _ => {
+            let why = read.errors.first().map(ToString::to_string);
+            let why = why.unwrap_or_else(|| format!("{shown} is not one Host"));
+            Err(CommandError::failed(why))
+        }
     }
 }
 

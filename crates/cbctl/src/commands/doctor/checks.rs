@@ -5,12 +5,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use cb_core::api::{Host, HostSpec, NetworkIsolation};
-use cb_core::manifest::{self, AnyObject};
 
 use super::Finding;
 use super::system::{self, program};
 use crate::client::{Client, Error};
-use crate::commands::render::default_host;
+use crate::commands::render::{default_host, host_of};
 use crate::config::Endpoint;
 use crate::error::plain;
 
@@ -41,35 +40,17 @@ pub(super) async fn all(host_file: &Path, client: &Client) -> Vec<Finding> {
 fn host(file: &Path) -> (Finding, Host) {
     const CHECK: &str = "host file";
     let shown = file.display().to_string();
-    let bytes = match std::fs::read(file) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let found = format!("{shown} is not there: the defaults are used");
-            return (
-                Finding::warn(CHECK, found, "`cbctl init` writes a first one"),
-                default_host(),
-            );
-        }
+    if !file.exists() {
+        let found = format!("{shown} is not there: the defaults are used");
+        let mend = "`cbctl init` writes a first one";
+        return (Finding::warn(CHECK, found, mend), default_host());
+    }
+    match host_of(file) {
+        Ok(host) => (Finding::ok(CHECK, shown), host),
         Err(error) => {
-            let found = format!("cannot read {shown}: {}", plain(&error));
-            return (
-                Finding::fail(CHECK, found, "run it as root"),
-                default_host(),
-            );
-        }
-    };
-    let read = manifest::parse(&shown, &bytes);
-    let object = match read.documents.as_slice() {
-        [document] => document.object.clone(),
-        _ => None,
-    };
-    match object {
-        Some(AnyObject::Host(host)) => (Finding::ok(CHECK, shown), Host::clone(&host)),
-        _ => {
-            let why = read.errors.first().map(ToString::to_string);
-            let why = why.unwrap_or_else(|| format!("{shown} is not one Host"));
             let mend = "put it right; `cbctl explain host.spec` describes the fields";
-            (Finding::fail(CHECK, why, mend), default_host())
+            let found = error.lines().join("; ");
+            (Finding::fail(CHECK, found, mend), default_host())
         }
     }
 }
@@ -79,8 +60,8 @@ fn host(file: &Path) -> (Finding, Host) {
 fn folders(spec: &HostSpec) -> Finding {
     const CHECK: &str = "folders";
     let paths = &spec.paths;
-    let own = [&paths.manifests, &paths.env, &paths.state];
-    let systems = [&paths.units, &paths.sysusers, &spec.nginx.sites];
+    let own = [&paths.manifests, &paths.env, &paths.state, &paths.sysusers];
+    let systems = [&paths.units, &spec.nginx.sites];
     for path in own
         .iter()
         .chain(&systems)
