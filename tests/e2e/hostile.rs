@@ -248,10 +248,14 @@ fn a_hostile_tenant_reaches_nothing() -> Result<()> {
     assert_eq!(missed.next(), None);
 
     // Outside, the same attacks work.
+    let mut idle = Vec::new();
     for attack in ATTACKS.iter().filter(|attack| attack.works_outside) {
         let told = stage.outside(attack.command)?;
-        assert!(told.starts_with("succeeded "), "{}: {told}", attack.command);
+        if !told.starts_with("succeeded ") {
+            idle.push(format!("{}: {told}", attack.command));
+        }
     }
+    ensure!(idle.is_empty(), "{}", idle.join("\n"));
     Ok(())
 }
 

@@ -240,10 +240,10 @@ pub(super) const ATTACKS: &[Attack] = &[
         "read another process's memory",
         "memory PID",
         &["ESRCH", "EPERM"],
-        NO_PROC,
+        "its own user",
     ),
     inside("trace another process", "trace PID", FORBIDDEN, CALLS),
-    real(
+    inside(
         "take a descriptor of another process",
         "pidfd PID",
         FORBIDDEN,
@@ -378,8 +378,8 @@ pub(super) const ATTACKS: &[Attack] = &[
         READ_ONLY,
     ),
     real(
-        "write the operator's program",
-        "write /usr/local/bin/cb-operator",
+        "write a program of the host",
+        "write /usr/local/bin/cbctl",
         FIXED_OR_DENIED,
         READ_ONLY,
     ),

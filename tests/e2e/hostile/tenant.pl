@@ -8,7 +8,8 @@
 # What an attack came to is one line: `succeeded WHAT`, or `stopped ERROR WHAT`
 # with the kernel's name of the error, or `-` if a program said no.
 #
-# System calls are made by their numbers on x86_64. perl-base is on every Debian.
+# System calls are made by their numbers on x86_64; perl hands them numbers as
+# such only if they are no text: arguments go through `int`. perl-base is on every Debian.
 use strict;
 use warnings;
 use Errno;
@@ -87,7 +88,7 @@ my %ATTACKS = (
     run     => \&run_program,
     see     => \&see_processes,
     signal  => sub { done(kill(0, $_[0]), "may signal it") },
-    trace   => sub { done(!failed(101, 16, $_[0], $NULL, $NULL), "attached") },
+    trace   => sub { done(!failed(101, 16, int $_[0], $NULL, $NULL), "attached") },
     memory  => \&read_memory,
     pidfd   => \&steal_descriptor,
     cgroup  => \&change_cgroup,
@@ -285,7 +286,7 @@ sub read_memory {
     my $buffer = "\0" x 8;
     my $local = pack "PQ", $buffer, 8;
     my $remote = pack "QQ", 0x400000, 8;
-    my $count = syscall 310, $pid, $local, 1, $remote, 1, 0;
+    my $count = syscall 310, int $pid, $local, 1, $remote, 1, 0;
     # A bad address is the kernel's answer to one that may read.
     return $count >= 0 || $!{EFAULT} ? succeeded("may read it") : stopped("cannot read it");
 }
