@@ -76,6 +76,24 @@ impl<'a> Layout<'a> {
         self.state("alerts")
     }
 
+    /// The folder of the API's tokens.
+    #[must_use]
+    pub fn tokens(&self) -> PathBuf {
+        self.state("tokens")
+    }
+
+    /// The folder of the key and certificate of the API's own authority.
+    #[must_use]
+    pub fn pki(&self) -> PathBuf {
+        self.state("pki")
+    }
+
+    /// The folder of the log of changes over the API.
+    #[must_use]
+    pub fn audit(&self) -> PathBuf {
+        self.state("audit")
+    }
+
     /// The folder of fleet upgrades.
     #[must_use]
     pub fn rollouts(&self) -> PathBuf {

@@ -20,6 +20,7 @@
     )
 )]
 
+pub mod access;
 pub mod acme;
 pub mod admission;
 pub mod adopt;

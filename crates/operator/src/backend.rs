@@ -28,6 +28,7 @@ use cb_core::record::Record;
 use cb_core::types::{ObjectName, TenantName};
 use cb_host::files::{self, FileSpec, chain};
 
+use crate::access::Access;
 use crate::alerts::Alerts;
 use crate::api::object;
 use crate::api::{
@@ -70,6 +71,10 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
 
     fn source(&self) -> Option<&Source> {
         self.source.get()
+    }
+
+    fn access(&self) -> Option<&Access> {
+        self.access.get()
     }
 
     fn alerts(&self) -> Option<&Alerts> {

@@ -2,6 +2,7 @@
 //! cleanly on SIGTERM.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,12 +19,14 @@ use cb_host::SystemHost;
 use cb_host::files::{self, FileCache, FileSpec};
 use cb_runtime::{FolderConfig, FolderWatcher};
 use clap::Parser;
+use rustls::ServerConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::acme::Acme;
+use crate::access::{self, Access, Audit, Tokens};
 use crate::alerts::{Alerts, Patience};
 use crate::api;
 use crate::certificate_watch::CertificateWatch;
@@ -281,11 +284,15 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         stop.clone(),
     ));
 
+    let (access, remote) = access_of(&spec, &layout)?;
+    // Nothing else sets it.
+    let _ = daemon.access.set(access);
     let group = spec.spec.api.group.as_ref().map(AsRef::as_ref);
     let socket = api::Socket::bind(Path::new(paths.runtime.as_str()), group, &lock).await?;
     let shown = socket.path().display().to_string();
     let server = tasks.spawn(api::serve(
         socket,
+        remote,
         Arc::clone(&daemon) as Arc<_>,
         stop.clone(),
     ));
@@ -311,6 +318,35 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     tasks.close();
     let _ = tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await;
     Ok(())
+}
+
+/// Tokens, the log of changes, and the address and certificate of the API over
+/// TCP, if the Host has it.
+fn access_of(
+    spec: &Host,
+    layout: &Layout,
+) -> anyhow::Result<(Access, Option<(SocketAddr, Arc<ServerConfig>)>)> {
+    let api = &spec.spec.api;
+    let given = api
+        .tls
+        .as_ref()
+        .map(|tls| (Path::new(tls.certificate_file.as_str()), Path::new(tls.key_file.as_str())));
+    let tls = api
+        .listen
+        .as_ref()
+        .map(|listen| {
+            let address = listen.socket();
+            let tls = access::tls(&layout.pki(), address, given);
+            tls.map(|tls| (address, tls))
+        })
+        .transpose()
+        .context("the API cannot be served on the Host's spec.api.listen")?;
+    let access = Access {
+        tokens: Tokens::load(layout.tokens()).context("cannot read the tokens")?,
+        audit: Audit::open(&layout.audit()).context("cannot make the folder of the audit log")?,
+        remote: tls.as_ref().map(|(address, tls)| (*address, tls.authority.clone())),
+    };
+    Ok((access, tls.map(|(address, tls)| (address, tls.config))))
 }
 
 async fn asked_to_stop() -> std::io::Result<()> {

@@ -19,6 +19,7 @@ use tokio::sync::{SetOnce, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::Access;
 use crate::alerts::Alerts;
 use crate::catalog::{Catalog, Taken};
 use crate::controller::{Ended, Reason, Tenants};
@@ -58,6 +59,8 @@ pub struct Daemon<H> {
     /// Tells people of tenants that need them; set once the manifests were
     /// read, so that nothing counts as gone before.
     pub alerts: OnceLock<Alerts>,
+    /// Tokens and the log of changes; set before the API is served.
+    pub access: OnceLock<Access>,
     /// The repository of manifests, if the Host follows one; set before
     /// anything is written.
     pub source: OnceLock<Source>,
@@ -119,6 +122,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             folder,
             manifests,
             alerts: OnceLock::new(),
+            access: OnceLock::new(),
             source: OnceLock::new(),
             rollouts,
             writing: tokio::sync::Mutex::new(()),

@@ -19,6 +19,7 @@
 )]
 
 pub mod acme;
+pub mod access;
 pub mod alerts;
 pub mod api;
 mod backend;

@@ -7,10 +7,7 @@ use super::{
     Alerts, ApiVersion, BackupPolicy, DeletionPolicy, DriftPolicy, Kind, ManifestSource, Object,
     ObjectMeta, PortNumber, ProxySpec, Resources, Secrets,
 };
-use crate::types::{
-    BucketName, DiskSpace, EmailAddress, GroupName, HostPath, HttpUrl, ListenAddress, ObjectName,
-    UnitName,
-};
+use crate::types::{BucketName, DiskSpace, EmailAddress, GroupName, HostPath, HttpUrl, ListenAddress, LoopbackAddress, ObjectName, UnitName};
 
 /// The machine: its folders, port range, nginx, shared services and defaults.
 /// The operator reads one, by default from `/etc/cb/host.yaml`, when it starts.
@@ -432,6 +429,25 @@ pub struct Api {
     /// on this machine. Default: nowhere; the socket has them always.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_address: Option<ListenAddress>,
+    /// An address of this machine alone and a port on which the API is there
+    /// over TLS too, for those with a token (`cbctl token`): `127.0.0.1:9644`.
+    /// Default: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<LoopbackAddress>,
+    /// The certificate for `listen`. Default: one that the operator makes, as
+    /// its own authority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ApiTls>,
+}
+
+/// The files of the API's certificate. They are read when the operator starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApiTls {
+    /// The certificate with its chain, in PEM form. Clients have to trust it.
+    pub certificate_file: HostPath,
+    /// Its private key, in PEM form.
+    pub key_file: HostPath,
 }
 
 /// How tenants' use of the disk is watched. What a tenant may have is

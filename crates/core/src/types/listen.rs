@@ -12,6 +12,35 @@ string_type! {
     {"type": "string", "pattern": "^(\\[[0-9a-fA-F:.]+\\]|[0-9.]+):[0-9]{1,5}$", "maxLength": 64}
 }
 
+string_type! {
+    /// An address that only this machine reaches, and a port:
+    /// `127.0.0.1:9644`, `[::1]:9644`.
+    LoopbackAddress, check_loopback_address,
+    {"type": "string", "pattern": "^(\\[[0-9a-fA-F:.]+\\]|127[0-9.]+):[0-9]{1,5}$", "maxLength": 64}
+}
+
+impl LoopbackAddress {
+    /// The address to bind.
+    ///
+    /// # Panics
+    /// Never: only what parses is a value of this type.
+    #[must_use]
+    pub fn socket(&self) -> SocketAddr {
+        self.as_str().parse().expect("it was checked")
+    }
+}
+
+pub(super) fn check_loopback_address(text: &str) -> Result<(), String> {
+    check_listen_address(text)?;
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(()),
+        _ => Err(format!(
+            "`{}` is not an address of this machine alone: write 127.0.0.1:9644 or [::1]:9644, and come from elsewhere through SSH (`ssh -L 9644:127.0.0.1:9644`)",
+            shown(text)
+        )),
+    }
+}
+
 impl ListenAddress {
     /// The address to bind.
     ///
@@ -38,6 +67,17 @@ pub(super) fn check_listen_address(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_loopback_address_is_this_machines_alone() {
+        for good in ["127.0.0.1:9644", "127.8.0.1:1", "[::1]:9644"] {
+            assert!(good.parse::<LoopbackAddress>().is_ok(), "{good}");
+        }
+        for bad in ["10.0.0.1:9644", "[fe80::1]:1", "0.0.0.0:1", "localhost:1"] {
+            let error = bad.parse::<LoopbackAddress>().unwrap_err();
+            assert!(error.to_string().contains("127.0.0.1"), "{error}");
+        }
+    }
 
     #[test]
     fn one_address_and_a_port_are_wanted() {

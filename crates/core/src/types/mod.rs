@@ -102,7 +102,7 @@ pub use amount::{Cpu, DiskSpace, Memory};
 pub use contact::{EmailAddress, UserName};
 pub use label::{check_label_key, check_label_value};
 pub use line::{Argument, EnvName, EnvValue};
-pub use listen::ListenAddress;
+pub use listen::{ListenAddress, LoopbackAddress};
 pub use name::{DomainName, GroupName, MAX_TENANT_NAME, ObjectName, TenantName, UnitName, Version};
 pub use path::{HostPath, HttpUrl, ReleasePath, UrlPath};
 pub use secret::{AgePath, CredentialName, SopsKey, SopsPath, is_sealed_file};
@@ -144,6 +144,7 @@ pub(crate) fn check_scalar(name: &str, text: &str) -> Option<Result<(), InvalidV
         "TableName" => source::check_table(text),
         "BucketName" => source::check_bucket(text),
         "ListenAddress" => listen::check_listen_address(text),
+        "LoopbackAddress" => listen::check_loopback_address(text),
         "BackupId" => source::check_backup_id(text),
         _ => return None,
     };

@@ -17,6 +17,7 @@ use cb_core::patch::Written;
 use serde::{Deserialize, Serialize};
 
 use super::operations::Operations;
+use crate::access::Access;
 use crate::alerts::Alerts;
 use crate::metrics::Metrics;
 use crate::recorder::Recorder;
@@ -39,6 +40,10 @@ pub trait Backend: Operations {
     fn rollouts(&self) -> &Rollouts;
     /// The repository of manifests; none if the Host reads a folder.
     fn source(&self) -> Option<&Source> {
+        None
+    }
+    /// Tokens and the log of changes; none while the operator starts.
+    fn access(&self) -> Option<&Access> {
         None
     }
     /// The alert sinks; none while the operator starts.

@@ -17,6 +17,7 @@ use cb_core::yaml::Position;
 use serde_json::Value;
 use tokio::net::unix::UCred;
 
+use super::access::{Caller, Written as Noted};
 use super::backend::{Cause, Outcome, Put, PutMode, PutResult, Refusal};
 use super::object;
 use super::request::{self, Format, MAX_BODY, Options, Submitted};
@@ -48,6 +49,7 @@ pub(super) async fn create(
     State(api): Shared,
     plural: Result<Path<String>, PathRejection>,
     Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Answer {
     let uri = request.uri();
@@ -56,29 +58,30 @@ pub(super) async fn create(
     };
     let kind = kind(&plural, uri)?;
     writable(kind, "GET, HEAD")?;
-    write(&api, peer, kind, None, request).await
+    write(&api, (peer, caller), kind, None, request).await
 }
 
 pub(super) async fn replace(
     State(api): Shared,
     path: Named,
     Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Answer {
     let (kind, name) = named(path, request.uri())?;
     writable(kind, "GET, HEAD")?;
-    write(&api, peer, kind, Some(name), request).await
+    write(&api, (peer, caller), kind, Some(name), request).await
 }
 
 /// Creates the object of the body, or replaces that of this name.
 async fn write(
     api: &Api,
-    peer: Peer,
+    who: (Peer, Caller),
     kind: Kind,
     name: Option<String>,
     request: Request,
 ) -> Answer {
-    let author = Author::of(peer, &Options::of(request.uri())?)?;
+    let author = Author::of(who, &Options::of(request.uri())?)?;
     let format = request::format(request.headers())?;
     let body = request::body(request.into_body(), MAX_BODY).await?;
     let submitted = request::object(kind, format, &body)?;
@@ -122,6 +125,7 @@ async fn write(
 #[derive(Debug, Clone)]
 pub(super) struct Author {
     pub(super) peer: Peer,
+    pub(super) caller: Caller,
     /// The name for the fields that it sets.
     pub(super) manager: Option<String>,
     pub(super) dry_run: bool,
@@ -131,7 +135,7 @@ pub(super) struct Author {
 const MAX_MANAGER: usize = 128;
 
 impl Author {
-    pub(super) fn of(peer: Peer, options: &Options) -> Result<Self, Failure> {
+    pub(super) fn of((peer, caller): (Peer, Caller), options: &Options) -> Result<Self, Failure> {
         let manager = options.get("fieldManager")?;
         let fits = |name: &str| name.len() <= MAX_MANAGER && !name.chars().any(char::is_control);
         if manager.is_some_and(|name| !fits(name)) {
@@ -141,6 +145,7 @@ impl Author {
         }
         Ok(Self {
             peer,
+            caller,
             manager: manager.map(str::to_owned),
             dry_run: options.dry_run()?,
         })
@@ -155,6 +160,13 @@ pub(super) async fn put(
     more: impl FnOnce(&mut Put),
 ) -> Result<PutResult, Refusal> {
     let name = submitted.name;
+    if kind == Kind::Tenant && !author.caller.may_write(&submitted.text) {
+        let message = format!(
+            "tenants \"{}\" is forbidden: what it would be is not within the token's scope",
+            shown(&name)
+        );
+        return Err(Refusal::Forbidden(message));
+    }
     let mut put = Put {
         kind,
         name: name.clone(),
@@ -193,7 +205,11 @@ pub(super) fn answered(result: PutResult) -> Response {
         Outcome::Configured | Outcome::Unchanged => StatusCode::OK,
     };
     let outcome = result.outcome.as_str();
-    (code, [("x-cb-result", outcome)], Json(result.object)).into_response()
+    let name = result.object["metadata"]["name"].as_str();
+    let written = Noted(name.unwrap_or_default().to_owned());
+    let mut response = (code, [("x-cb-result", outcome)], Json(result.object)).into_response();
+    response.extensions_mut().insert(written);
+    response
 }
 
 pub(super) fn check_name(kind: Kind, name: &str, at: Option<Position>) -> Result<(), Failure> {

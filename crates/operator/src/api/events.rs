@@ -1,22 +1,24 @@
 //! Events in the shape of `events.k8s.io/v1`, and the state of alerts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use cb_core::api::API_VERSION;
-use cb_core::types::shown;
+use cb_core::types::{TenantName, shown};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::access::Caller;
 use super::object::uid;
 use super::request::{self, Format, MAX_BODY, Options};
 use super::routes::{Answer, Api, Shared};
-use super::selector::Selector;
+use super::selector::{Selector, Within};
 use super::status::Failure;
 use super::table::{Form, Sheet};
 use super::watch;
@@ -102,21 +104,46 @@ fn resource_list(version: &str) -> Value {
     })
 }
 
-async fn list(State(api): Shared, headers: HeaderMap, uri: Uri) -> Answer {
+async fn list(
+    State(api): Shared,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Answer {
     let known = (event as watch::Render<Published>, FIELDS.as_slice());
-    answer(&api, Sheet::Events, known, (&headers, &uri))
+    answer((&api, &caller), Sheet::Events, known, (&headers, &uri))
 }
 
-async fn list_core(State(api): Shared, headers: HeaderMap, uri: Uri) -> Answer {
+async fn list_core(
+    State(api): Shared,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Answer {
     let known = (
         core_event as watch::Render<Published>,
         CORE_FIELDS.as_slice(),
     );
-    answer(&api, Sheet::CoreEvents, known, (&headers, &uri))
+    answer((&api, &caller), Sheet::CoreEvents, known, (&headers, &uri))
+}
+
+/// The tenants whose events are given, if not all are.
+fn within(api: &Api, caller: &Caller) -> Option<Within> {
+    caller.within()?;
+    let tenants = api.backend.state().tenants().list().items;
+    let has = |name: &TenantName, labels: &BTreeMap<String, String>| {
+        caller.has(name.as_str(), |key| labels.get(key).map(String::as_str))
+    };
+    let names = tenants
+        .iter()
+        .filter(|(name, item)| has(name, &item.value.tenant.metadata.labels));
+    Some(Within::Regarding(
+        names.map(|(name, _)| name.to_string()).collect(),
+    ))
 }
 
 fn answer(
-    api: &Api,
+    (api, caller): (&Api, &Caller),
     sheet: Sheet,
     (render, fields): (watch::Render<Published>, &[&str]),
     (headers, uri): (&HeaderMap, &Uri),
@@ -124,6 +151,7 @@ fn answer(
     let options = Options::of(uri)?;
     let (labels, wanted) = (options.get("labelSelector")?, options.get("fieldSelector")?);
     let selector = Selector::parse_among(labels, wanted, fields).map_err(Failure::bad_request)?;
+    let selector = selector.within(within(api, caller));
     let form = Form::of(headers, &options)?;
     let store = api.backend.recorder().published();
     if options.flag("watch")? {

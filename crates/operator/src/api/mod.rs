@@ -10,6 +10,7 @@
 //! through the [`Backend`]. What must not live here: what an object means,
 //! where its manifest is written, and anything that touches the host.
 
+mod access;
 mod apply;
 mod backend;
 mod backups;
@@ -18,7 +19,9 @@ mod discovery;
 mod events;
 mod fields;
 mod health;
+mod limits;
 mod metrics;
+mod need;
 pub mod object;
 mod openapi;
 mod operations;
@@ -35,6 +38,7 @@ mod source;
 mod status;
 mod stream;
 mod table;
+mod tokens;
 mod upgrade;
 mod usage;
 mod watch;

@@ -12,6 +12,7 @@ use cb_core::patch::{Patch, PatchError};
 use cb_core::types::shown;
 use serde_json::Value;
 
+use super::access::Caller;
 use super::apply::{self, Configuration};
 use super::backend::{PutMode, Refusal};
 use super::changes::{Author, Peer, answered, put, writable};
@@ -31,12 +32,13 @@ pub(super) async fn patch(
     State(api): Shared,
     path: Named,
     Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Answer {
     let (kind, name) = named(path, request.uri())?;
     writable(kind, "GET, HEAD")?;
     let uri = request.uri().clone();
-    let author = Author::of(peer, &Options::of(&uri)?)?;
+    let author = Author::of((peer, caller), &Options::of(&uri)?)?;
     let media = media(request.headers())?;
     let body = request::body(request.into_body(), MAX_BODY).await?;
     let of = (kind, name.as_str());

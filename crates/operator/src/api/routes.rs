@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Extension, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::access::Caller;
 use super::backend::{Backend, PlanRequest, Refusal};
 use super::changes::{create, reconcile, remove, replace};
 use super::page::Page;
@@ -31,8 +32,8 @@ use super::selector::Selector;
 use super::status::Failure;
 use super::table::{Form, Sheet};
 use super::{
-    backups, discovery, events, health, metrics, object, openapi, patch, rollouts, source, upgrade,
-    usage, watch,
+    access, backups, discovery, events, health, metrics, object, openapi, patch, rollouts, source,
+    tokens, upgrade, usage, watch,
 };
 
 /// How many watches there may be; the other connections are for the rest.
@@ -267,7 +268,12 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         )
         .route("/operator/v1/plan", post(plan))
         .route("/operator/v1/tenants/{name}/reconcile", post(reconcile))
+        .route(
+            "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+            post(access::review),
+        )
         .merge(operations())
+        .merge(tokens::routes())
         .merge(events::routes())
         .merge(rollouts::routes())
         .merge(source::routes())
@@ -280,6 +286,10 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .merge(json)
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&api),
+            access::guard,
+        ))
         .layer(middleware::from_fn_with_state(counter, metrics::count))
         .with_state(api)
 }
@@ -346,6 +356,7 @@ pub(super) fn named(path: Named, uri: &Uri) -> Result<(Kind, String), Failure> {
 async fn list(
     State(api): Shared,
     plural: Result<Path<String>, PathRejection>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Answer {
@@ -355,7 +366,8 @@ async fn list(
     let kind = kind(&plural, &uri)?;
     let options = Options::of(&uri)?;
     let selector = Selector::parse(options.get("labelSelector")?, options.get("fieldSelector")?)
-        .map_err(Failure::bad_request)?;
+        .map_err(Failure::bad_request)?
+        .within(caller.within().filter(|_| kind == Kind::Tenant));
     let form = Form::of(&headers, &options)?;
     if options.flag("watch")? {
         return api.watch(kind, &options, (selector, form));

@@ -1,5 +1,9 @@
 //! The label and field selectors of a request.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cb_core::access::Token;
 use cb_core::selector::Selector as Labels;
 use cb_core::types::shown;
 use serde_json::Value;
@@ -10,6 +14,35 @@ pub(super) struct Selector {
     labels: Labels,
     /// Fields with the value that the object must have (`true`) or must not.
     fields: Vec<(String, String, bool)>,
+    /// What of them is given to whoever asks; all without.
+    within: Option<Within>,
+}
+
+/// What is given to whoever asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Within {
+    /// Of tenants, those that a token is for.
+    Scope(Arc<Token>),
+    /// Of events, those of these tenants.
+    Regarding(BTreeSet<String>),
+}
+
+impl Within {
+    fn has(&self, object: &Value) -> bool {
+        match self {
+            Within::Scope(token) => {
+                let metadata = &object["metadata"];
+                let label = |key: &str| metadata["labels"].get(key).and_then(Value::as_str);
+                let name = metadata["name"].as_str().unwrap_or_default();
+                token.scope.has(name, label)
+            }
+            Within::Regarding(names) => {
+                let of = object.get("regarding").or(object.get("involvedObject"));
+                let of = of.unwrap_or(&Value::Null);
+                of["kind"] == "Tenant" && names.contains(of["name"].as_str().unwrap_or_default())
+            }
+        }
+    }
 }
 
 /// What every object can be selected by.
@@ -48,9 +81,14 @@ impl Selector {
         Ok(out)
     }
 
+    /// Only what of it is within a token's scope.
+    pub(super) fn within(self, within: Option<Within>) -> Self {
+        Self { within, ..self }
+    }
+
     /// Whether every object is meant.
     pub(super) fn is_all(&self) -> bool {
-        self.labels.is_all() && self.fields.is_empty()
+        self.labels.is_all() && self.fields.is_empty() && self.within.is_none()
     }
 
     /// Whether this object is meant.
@@ -61,7 +99,10 @@ impl Selector {
             let value = field.split('.').fold(object, |value, key| &value[key]);
             (value.as_str().unwrap_or_default() == wanted) == *equal
         };
-        self.fields.iter().all(holds) && self.labels.matches(label)
+        let given = |within: &Within| within.has(object);
+        self.fields.iter().all(holds)
+            && self.labels.matches(label)
+            && self.within.as_ref().is_none_or(given)
     }
 }
 

@@ -5,12 +5,16 @@
 
 use std::future::Future as _;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, Timeout};
+use tokio_rustls::Accept;
+use tokio_rustls::server::TlsStream;
 
 /// Fails a write that makes no progress for a time.
 pub(super) struct Impatient<S> {
@@ -74,6 +78,68 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.within(cx, |inner, cx| inner.poll_shutdown(cx))
+    }
+}
+
+/// A connection that first agrees on keys, when it is first read: whoever is
+/// slow at that keeps nobody else waiting.
+pub(super) struct Handshake {
+    /// The other end.
+    pub(super) peer: SocketAddr,
+    pub(super) state: Shake,
+}
+
+type Agreed = TlsStream<TcpStream>;
+
+pub(super) enum Shake {
+    Going(Pin<Box<Timeout<Accept<TcpStream>>>>),
+    Done(Box<Agreed>),
+    Failed,
+}
+
+impl Handshake {
+    fn ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut Agreed>>> {
+        if let Shake::Going(accept) = &mut self.state {
+            self.state = match std::task::ready!(accept.as_mut().poll(cx)) {
+                Ok(Ok(stream)) => Shake::Done(Box::new(stream)),
+                Ok(Err(_)) | Err(_) => Shake::Failed,
+            };
+        }
+        match &mut self.state {
+            Shake::Done(stream) => Poll::Ready(Ok(Pin::new(stream.as_mut()))),
+            _ => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+        }
+    }
+}
+
+impl AsyncRead for Handshake {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        std::task::ready!(self.ready(cx))?.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Handshake {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        std::task::ready!(self.ready(cx))?.poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        std::task::ready!(self.ready(cx))?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.state {
+            Shake::Done(stream) => Pin::new(stream).poll_shutdown(cx),
+            _ => Poll::Ready(Ok(())),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use cb_core::types::{BackupId, TenantName};
 use cb_offsite::Entry;
 use tokio::sync::Notify;
 
+use crate::access::{Access, Audit, Tokens};
 use crate::alerts::Alerts;
 use crate::api::{
     Asked, Backend, Cause, Operations, Outcome, PlanChange, PlanRequest, PlanResponse, Problem,
@@ -80,6 +81,7 @@ pub(super) struct Fake {
     metrics: Arc<Metrics>,
     pub(super) recorder: Recorder,
     alerts: Alerts,
+    pub(super) access: Access,
     pub(super) rollouts: Arc<Rollouts>,
     pub(super) folder: tempfile::TempDir,
     /// The writes that were asked for.
@@ -127,6 +129,11 @@ impl Fake {
             metrics: Metrics::new(),
             recorder: Recorder::new("web1", Vec::new()),
             alerts: Alerts::none("web1"),
+            access: Access {
+                tokens: Tokens::load(folder.path().join("tokens")).unwrap(),
+                audit: Audit::open(&folder.path().join("audit")).unwrap(),
+                remote: None,
+            },
             rollouts: Rollouts::new(RolloutFolder::new(folder.path().to_owned()), Vec::new()),
             folder,
             puts: Mutex::default(),
@@ -189,6 +196,10 @@ impl Backend for Fake {
 
     fn rollouts(&self) -> &Rollouts {
         &self.rollouts
+    }
+
+    fn access(&self) -> Option<&Access> {
+        Some(&self.access)
     }
 
     fn alerts(&self) -> Option<&Alerts> {

@@ -1,5 +1,6 @@
 //! The API over a real unix socket, with a daemon that only remembers.
 
+mod access;
 mod documents;
 mod events;
 mod fake;
@@ -69,7 +70,7 @@ impl Server {
         let socket = Socket::bind(folder.path(), None, &lock).await.unwrap();
         let (path, stop) = (socket.path().to_owned(), CancellationToken::new());
         let fake = Arc::new(Fake::new().await);
-        let served = tokio::spawn(serve(socket, fake.clone(), stop.clone()));
+        let served = tokio::spawn(serve(socket, None, fake.clone(), stop.clone()));
         Self {
             fake,
             path,

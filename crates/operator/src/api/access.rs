@@ -1,0 +1,281 @@
+//! Who asks, whether they may, and the record of what they changed.
+//!
+//! The first thing that every request passes. Whoever comes over the socket may
+//! do everything; over TCP a bearer token says who it is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use cb_core::access::Token;
+use cb_core::api::{GROUP, Kind};
+use cb_core::types::shown;
+use serde_json::{Value, json};
+use tokio::net::unix::UCred;
+
+use super::need::{Need, On, asked};
+use super::request;
+use super::routes::{Answer, Api, Shared};
+use super::selector::Within;
+use super::status::Failure;
+use crate::access::{Access, Entry};
+
+/// Where a request comes from.
+#[derive(Debug, Clone)]
+pub(super) enum Origin {
+    /// The socket.
+    Socket(Option<UCred>),
+    /// This address, over TLS.
+    Remote(SocketAddr),
+}
+
+/// Who asks. Every handler may ask for it.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    /// The token; none for the socket, whose users may do everything.
+    token: Option<Arc<Token>>,
+}
+
+/// The name of what was written, for the log: left with an answer where the
+/// path does not have it.
+#[derive(Debug, Clone)]
+pub(super) struct Written(pub(super) String);
+
+impl Caller {
+    /// Whether this tenant is the caller's to look at or change.
+    pub(super) fn has<'a>(&self, tenant: &str, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+        let scope = self.token.as_ref().map(|token| &token.scope);
+        scope.is_none_or(|scope| scope.has(tenant, label))
+    }
+
+    /// As [`Caller::has`], for an object in its JSON form.
+    pub(super) fn has_object(&self, object: &Value) -> bool {
+        let metadata = &object["metadata"];
+        let label = |key: &str| metadata["labels"].get(key).and_then(Value::as_str);
+        self.has(metadata["name"].as_str().unwrap_or_default(), label)
+    }
+
+    /// As [`Caller::has`], for the text of a manifest.
+    pub(super) fn may_write(&self, text: &str) -> bool {
+        let documents = cb_core::yaml::parse(text).documents;
+        let root = documents.iter().map(|document| document.root.to_json());
+        let mut objects = root.filter(|root| !root.is_null());
+        objects.all(|object| self.has_object(&object))
+    }
+
+    /// The part of the tenants that is given to the caller.
+    pub(super) fn within(&self) -> Option<Within> {
+        let token = self.token.as_ref()?;
+        (!token.scope.is_all()).then(|| Within::Scope(Arc::clone(token)))
+    }
+
+    /// That the caller must not do this.
+    pub(super) fn forbidden(&self, method: &Method, kind: Kind, name: &str) -> Failure {
+        let (user, plural) = (self.user(), kind.plural());
+        let message = format!(
+            "{plural} \"{}\" is forbidden: User \"{user}\" cannot {} resource \"{plural}\" in API group \"{GROUP}\" at the cluster scope",
+            shown(name),
+            verb(method),
+        );
+        Failure::new(StatusCode::FORBIDDEN, "Forbidden", message).about(kind, name)
+    }
+
+    fn user(&self) -> String {
+        match &self.token {
+            Some(token) => format!("token:{}", token.name),
+            None => "anonymous".to_owned(),
+        }
+    }
+}
+
+fn verb(method: &Method) -> &'static str {
+    match *method {
+        Method::GET | Method::HEAD => "get",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => "use",
+    }
+}
+
+/// Lets a request through if it may be, and notes what it changed.
+pub(super) async fn guard(State(api): Shared, mut request: Request, next: Next) -> Response {
+    let origin = request.extensions().get::<Origin>().cloned();
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let Some(access) = api.backend.access() else {
+        if !matches!(origin, Some(Origin::Socket(_))) {
+            return unauthorized().into_response();
+        }
+        request.extensions_mut().insert(Caller { token: None });
+        return next.run(request).await;
+    };
+    let judged = judge(&api, access, origin.as_ref(), &request);
+    let user = match (&judged, &origin) {
+        (Ok(caller), Some(Origin::Remote(_))) => caller.user(),
+        (Err((Some(caller), _)), _) => caller.user(),
+        (_, Some(Origin::Socket(Some(peer)))) => user_of(peer.uid()),
+        _ => "anonymous".to_owned(),
+    };
+    let response = match judged {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err((_, failure)) => failure.into_response(),
+    };
+    if changes(&method, uri.path()) && !is_dry(uri.query().unwrap_or_default()) {
+        let header = response.headers().get("x-cb-result");
+        let entry = Entry {
+            time: crate::now(),
+            user,
+            from: from(origin.as_ref()),
+            method: method.to_string(),
+            path: shown(uri.path()),
+            name: response
+                .extensions()
+                .get::<Written>()
+                .map(|of| shown(&of.0)),
+            code: response.status().as_u16(),
+            result: header.and_then(|value| Some(value.to_str().ok()?.to_owned())),
+        };
+        access.audit.add(entry).await;
+    }
+    response
+}
+
+/// Who asks, if they may.
+fn judge(
+    api: &Api,
+    access: &Access,
+    origin: Option<&Origin>,
+    request: &Request,
+) -> Result<Caller, (Option<Caller>, Failure)> {
+    let need = Need::of(request.method(), request.uri().path());
+    if matches!(origin, Some(Origin::Socket(_))) || need == Need::Nothing {
+        return Ok(Caller { token: None });
+    }
+    let token = bearer(request.headers()).and_then(|secret| access.tokens.find(secret));
+    let Some(token) = token else {
+        return Err((None, unauthorized()));
+    };
+    let caller = Caller { token: Some(token) };
+    if may(api, &caller, &need) {
+        return Ok(caller);
+    }
+    let failure = match &need {
+        Need::Role(_, On::Tenant(name) | On::Written(name)) => {
+            caller.forbidden(request.method(), Kind::Tenant, name)
+        }
+        _ => Failure::new(
+            StatusCode::FORBIDDEN,
+            "Forbidden",
+            format!(
+                "forbidden: User \"{}\" cannot {} path \"{}\"",
+                caller.user(),
+                verb(request.method()),
+                shown(request.uri().path())
+            ),
+        ),
+    };
+    Err((Some(caller), failure))
+}
+
+fn may(api: &Api, caller: &Caller, need: &Need) -> bool {
+    let Some(token) = &caller.token else {
+        return true;
+    };
+    match need {
+        Need::Nothing | Need::Token => true,
+        Need::Role(role, on) => {
+            token.role >= *role
+                && match on {
+                    On::Shared | On::Tenants | On::NewTenant => true,
+                    On::Host => token.scope.is_all(),
+                    On::Tenant(name) | On::Written(name) => {
+                        match api.object(Kind::Tenant, name) {
+                            Some(object) => caller.has_object(&object),
+                            // One that would be new is judged as it is written.
+                            None => matches!(on, On::Written(_)) || caller.has(name, |_| None),
+                        }
+                    }
+                }
+        }
+    }
+}
+
+fn unauthorized() -> Failure {
+    Failure::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized")
+        .with(("www-authenticate", "Bearer"))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, secret) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(secret.trim())
+}
+
+/// Whether a request of this kind changes something.
+fn changes(method: &Method, path: &str) -> bool {
+    let reads = *method == Method::GET || *method == Method::HEAD;
+    !reads && path != "/operator/v1/plan" && !path.ends_with("/selfsubjectaccessreviews")
+}
+
+/// Whether nothing was to be done. One in the body of a DELETE is noted.
+fn is_dry(query: &str) -> bool {
+    query.split('&').any(|part| part == "dryRun=All")
+}
+
+fn from(origin: Option<&Origin>) -> String {
+    match origin {
+        Some(Origin::Remote(address)) => address.to_string(),
+        Some(Origin::Socket(Some(peer))) => match peer.pid() {
+            Some(pid) => format!("socket, process {pid}"),
+            None => "socket".to_owned(),
+        },
+        Some(Origin::Socket(None)) | None => "socket".to_owned(),
+    }
+}
+
+/// A user of this machine; a number where there is no name. Users that come
+/// from elsewhere (LDAP) are not asked for.
+fn user_of(uid: u32) -> String {
+    let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let found = text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    format!("user:{}", found.unwrap_or_else(|| uid.to_string()))
+}
+
+/// `POST …/selfsubjectaccessreviews`: `kubectl auth can-i`.
+pub(super) async fn review(
+    State(api): Shared,
+    axum::Extension(caller): axum::Extension<Caller>,
+    request: Request,
+) -> Answer {
+    let body = request::json_body(request, 64 << 10).await?;
+    let mut review = body.unwrap_or_default();
+    let of = &review["spec"]["resourceAttributes"];
+    let text = |key: &str| of[key].as_str().unwrap_or_default();
+    let need = if of.is_object() {
+        let resource = (text("group"), text("resource"));
+        asked(text("verb"), resource, text("name"))
+    } else {
+        let of = &review["spec"]["nonResourceAttributes"];
+        let path = of["path"].as_str().unwrap_or_default();
+        Some(Need::of(&Method::GET, path))
+    };
+    let allowed = need.is_some_and(|need| may(&api, &caller, &need));
+    review["apiVersion"] = "authorization.k8s.io/v1".into();
+    review["kind"] = "SelfSubjectAccessReview".into();
+    review["status"] = json!({"allowed": allowed});
+    Ok((StatusCode::CREATED, Json(review)).into_response())
+}
