@@ -6,7 +6,11 @@ use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 
 use crate::client::Client;
-use crate::commands::{alerts, api_resources, apply, backup, completion, config, delete, describe, diff, doctor, drift, edit, events, explain, get, import, init, kubeconfig, label, logs, patch, ports, render, restore, rollout, source, suspend, token, top, upgrade, validate, version, wait_for};
+use crate::commands::{
+    alerts, api_resources, apply, backup, completion, config, delete, describe, diff, doctor,
+    drift, edit, events, explain, get, import, init, kubeconfig, label, logs, patch, ports, render,
+    restore, rollout, source, suspend, token, top, upgrade, validate, version, wait_for,
+};
 use crate::complete;
 use crate::config::{Config, DEFAULT_SOCKET, Endpoint};
 use crate::error::CommandError;
