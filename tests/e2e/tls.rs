@@ -140,7 +140,10 @@ fn certificates_in_files_are_checked_watched_and_told() -> Result<()> {
     assert_eq!(world.kept()?, 1);
     ensure!(world.happened("ky04", "CertificateExpiring")?);
     world.waits("the alert", || {
-        Ok(world.host.sh("cbctl alerts")?.contains("CertificateExpiring"))
+        Ok(world
+            .host
+            .sh("cbctl alerts")?
+            .contains("CertificateExpiring"))
     })?;
     let status = &world.tenant("ky04")?["status"]["certificate"];
     assert_eq!(status["names"][0], "ky04.example.org");
@@ -163,10 +166,18 @@ fn certificates_in_files_are_checked_watched_and_told() -> Result<()> {
     world.host.sh("nginx -t -q")?;
     world.give(&made("ky04", -3)?)?;
     let words = ["it has expired"];
-    world.wait_words(("ky04", "CertificateValid"), "False CertificateInvalid", &words)?;
+    world.wait_words(
+        ("ky04", "CertificateValid"),
+        "False CertificateInvalid",
+        &words,
+    )?;
     world.host.sh("rm /etc/ssl/ky04.key")?;
     let words = ["/etc/ssl/ky04.key cannot be read"];
-    world.wait_words(("ky04", "CertificateValid"), "False CertificateInvalid", &words)?;
+    world.wait_words(
+        ("ky04", "CertificateValid"),
+        "False CertificateInvalid",
+        &words,
+    )?;
     world.wait_secure("ky04", &soon.0)?;
     world.wait_ready("ky04")?;
 
@@ -221,11 +232,9 @@ impl World {
         let config = PEBBLE.replace("VALIDITY", &validity.to_string());
         self.host
             .push(config.as_bytes(), "/srv/pebble/config.json", 0o644)?;
-        self.host.sh(
-            "systemctl stop pebble 2>/dev/null || :\n\
+        self.host.sh("systemctl stop pebble 2>/dev/null || :\n\
              systemd-run --quiet --unit=pebble --setenv=PEBBLE_VA_NOSLEEP=1 \
-             pebble -config /srv/pebble/config.json -dnsserver 127.0.0.1:8053",
-        )?;
+             pebble -config /srv/pebble/config.json -dnsserver 127.0.0.1:8053")?;
         self.waits("the authority answers", || Ok(self.root().is_ok()))
     }
 
@@ -277,7 +286,9 @@ fn certificates_are_issued_and_renewed() -> Result<()> {
     world.wait_condition("ky04", "CertificateValid", "True Valid")?;
     ensure!(world.tenant("ky04")?["status"]["urls"][0] == "https://ky04.example.org/");
     ensure!(world.happened("ky04", "CertificateIssued")?);
-    let redirected = world.host.curl(&["-H", "Host: ky04.example.org", "http://127.0.0.1/"])?;
+    let redirected = world
+        .host
+        .curl(&["-H", "Host: ky04.example.org", "http://127.0.0.1/"])?;
     assert_eq!(redirected.status, 301);
     // Keys are root's alone, and no answer to a challenge is left.
     let modes = world.host.sh(
@@ -325,7 +336,14 @@ fn certificates_are_issued_and_renewed() -> Result<()> {
     world.host.sh("systemctl kill --signal=KILL cb-operator")?;
     world.wait_secure("wy01", &root)?;
     // Law 4: all the others as before.
-    assert_eq!(world.serial("ky04")?, serials.lines().find(|l| l.contains("ky04")).map(|l| format!("{l}\n")).unwrap_or_default());
+    assert_eq!(
+        world.serial("ky04")?,
+        serials
+            .lines()
+            .find(|l| l.contains("ky04"))
+            .map(|l| format!("{l}\n"))
+            .unwrap_or_default()
+    );
     Ok(())
 }
 
@@ -342,16 +360,14 @@ fn what_was_issued_is_renewed() -> Result<()> {
     world.start()?;
     world.wait_secure("ky04", &root)?;
     let first = world.serial("ky04")?;
-    world.host.wait_until("it is renewed", SOON, || {
-        match world.serial("ky04") {
-            Ok(serial) if serial != first && serial.lines().count() == 1 => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })?;
-    world.wait_secure("ky04", &root)?;
     world
         .host
-        .sh("rm /etc/cb/manifests/ky04.yaml")?;
+        .wait_until("it is renewed", SOON, || match world.serial("ky04") {
+            Ok(serial) if serial != first && serial.lines().count() == 1 => Ok(()),
+            other => Err(format!("{other:?}")),
+        })?;
+    world.wait_secure("ky04", &root)?;
+    world.host.sh("rm /etc/cb/manifests/ky04.yaml")?;
     world.waits("the tenant is gone", || Ok(!world.is_known("ky04")?))?;
     world.waits("nothing of it is left", || {
         let left = world

@@ -60,6 +60,9 @@ struct Known {
     wanted: BTreeMap<TenantName, Vec<DomainName>>,
     /// What was issued to them.
     issued: BTreeMap<TenantName, Facts>,
+    /// The tenants that went while this process runs: an order for one may
+    /// still come to its end.
+    gone: BTreeSet<TenantName>,
 }
 
 impl Acme {
@@ -89,7 +92,8 @@ impl Acme {
             saving: tokio::sync::Mutex::default(),
             wake: Notify::new(),
         };
-        acme.tidy().context("cannot tidy the folder of challenges")?;
+        acme.tidy()
+            .context("cannot tidy the folder of challenges")?;
         Ok(Some(Arc::new(acme)))
     }
 
@@ -101,6 +105,7 @@ impl Acme {
         let changed = match domains {
             None => known.wanted.remove(tenant).is_some(),
             Some(domains) => {
+                known.gone.remove(tenant);
                 if !known.issued.contains_key(tenant)
                     && let Some(facts) = read(&self.issued(tenant))
                 {
@@ -120,12 +125,11 @@ impl Acme {
         self.want(tenant, None);
         let was_known = {
             let mut known = self.lock();
+            known.gone.insert(tenant.clone());
             known.issued.remove(tenant);
             known.journal.forget(tenant)
         };
-        if let Err(error) = files::remove(&self.issued(tenant)) {
-            tracing::warn!(tenant = %tenant, "{tenant}: {error}");
-        }
+        self.discard(tenant);
         if was_known && let Err(error) = self.save().await {
             tracing::warn!("{error}");
         }
@@ -179,7 +183,10 @@ impl Acme {
         now: Timestamp,
     ) -> Option<(Timestamp, TenantName, Vec<DomainName>)> {
         let known = self.lock();
-        let waiting = known.wanted.iter().filter(|(name, _)| !busy.contains(*name));
+        let waiting = known
+            .wanted
+            .iter()
+            .filter(|(name, _)| !busy.contains(*name));
         let due = |(name, domains): (&TenantName, &Vec<DomainName>)| {
             let at = known.journal.due(name, domains, known.issued.get(name));
             (at, name.clone(), domains.clone())
@@ -197,6 +204,10 @@ impl Acme {
                 let mut known = self.lock();
                 known.issued.insert(tenant.clone(), facts);
                 known.journal.forget(tenant);
+                if known.gone.contains(tenant) {
+                    known.issued.remove(tenant);
+                    self.discard(tenant);
+                }
                 drop(known);
                 let event = Event::tenant(tenant, Reason::CertificateIssued, note);
                 self.recorder.record(event);
@@ -254,6 +265,12 @@ impl Acme {
         Ok(())
     }
 
+    fn discard(&self, tenant: &TenantName) {
+        if let Err(error) = files::remove(&self.issued(tenant)) {
+            tracing::warn!(tenant = %tenant, "{tenant}: {error}");
+        }
+    }
+
     fn issued(&self, tenant: &TenantName) -> PathBuf {
         self.folder.join("issued").join(format!("{tenant}.pem"))
     }
@@ -277,7 +294,10 @@ fn journal(path: &Path) -> Journal {
     let content = FileCache::content(path).map_err(anyhow::Error::from);
     let journal = content.and_then(|content| Ok(serde_yaml::from_slice(&content)?));
     journal.unwrap_or_else(|error: anyhow::Error| {
-        tracing::warn!("earlier orders cannot be read from {}: {error:#}", path.display());
+        tracing::warn!(
+            "earlier orders cannot be read from {}: {error:#}",
+            path.display()
+        );
         Journal::default()
     })
 }

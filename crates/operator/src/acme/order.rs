@@ -105,7 +105,9 @@ async fn work(
     challenges: &Path,
     answers: &mut Answers,
 ) -> Result<(String, String), OrderError> {
-    let domains = domains.iter().map(|domain| Identifier::Dns(domain.to_string()));
+    let domains = domains
+        .iter()
+        .map(|domain| Identifier::Dns(domain.to_string()));
     let identifiers: Vec<Identifier> = domains.collect();
     let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
     let mut authorizations = order.authorizations();
@@ -132,7 +134,11 @@ async fn work(
         Err(Error::Api(problem)) => {
             let error = OrderError::from(Error::Api(problem));
             let words = failures(&mut order).await;
-            return Err(if words.is_empty() { error } else { not_seen(words) });
+            return Err(if words.is_empty() {
+                error
+            } else {
+                not_seen(words)
+            });
         }
         Err(error) => return Err(error.into()),
     }
