@@ -12,8 +12,10 @@ use crate::duckdb;
 use crate::workspace::{self, Workspace, as_root, has_program};
 
 /// Programs and the Debian packages they are in.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("cc", "gcc"),
+    // libFuzzer is C++.
+    ("c++", "g++"),
     ("debootstrap", "debootstrap"),
     ("systemd-nspawn", "systemd-container"),
     ("nsenter", "util-linux"),

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::artifacts::{self, Profile, RELEASES};
 use crate::steps::Steps;
 use crate::workspace::{Workspace, run};
-use crate::{checks, generate, setup};
+use crate::{checks, fuzz, generate, setup};
 
 /// The package with the tests on real hosts.
 const HOST_TESTS: &str = "cb-e2e";
@@ -27,6 +27,9 @@ pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
     steps.run("licences and sources of dependencies", || {
         checks::dependencies(workspace)
     });
+    steps.run("advisories of dependencies", || {
+        checks::advisories(workspace)
+    });
     let mut compiled = |name: &str, step: fn(&Workspace) -> Result<()>| {
         if ready {
             return steps.run(name, || step(workspace));
@@ -36,6 +39,7 @@ pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
     };
     compiled("clippy", clippy);
     compiled("unit and integration tests", unit_tests);
+    compiled("fuzz targets, in short", fuzz::short);
     let built = compiled("programs and releases", build);
     if built {
         steps.run("tests on real hosts", || host_tests(workspace, ""));
