@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cb_core::api::{Application, Host, Kind, Tenant};
 use cb_core::certificate::Certificates;
@@ -199,13 +199,8 @@ pub type Files = Vec<(PathBuf, String)>;
 ///
 /// # Errors
 /// Why there are none: the objects do not fit together.
-///
-/// # Panics
-/// If a base is not valid.
 pub fn files(object: &AnyObject, secret: impl Into<Vec<u8>>) -> Result<Files, String> {
-    let mut tenant: Arc<Tenant> = Arc::new(base(Kind::Tenant));
-    let mut application: Arc<Application> = Arc::new(base(Kind::Application));
-    let mut host: Arc<Host> = Arc::new(base(Kind::Host));
+    let (mut tenant, mut application, mut host) = bases().clone();
     match object {
         AnyObject::Tenant(of) => {
             tenant = Arc::clone(of);
@@ -248,15 +243,33 @@ pub fn files(object: &AnyObject, secret: impl Into<Vec<u8>>) -> Result<Files, St
     Ok(files.map(|file| (file.path, file.content)).collect())
 }
 
-/// The first base of a kind.
-///
-/// # Panics
-/// If the type is not that of the kind.
+/// The tenant that the other kinds are tested with.
 #[must_use]
-pub fn base<T: DeserializeOwned>(kind: Kind) -> T {
-    let kind = format!("kind: {kind}\n");
-    let base = BASES.iter().find(|base| base.contains(&kind));
-    serde_yaml::from_str(base.expect("one of each kind")).expect("a valid constant")
+pub fn tenant() -> Tenant {
+    Tenant::clone(&bases().0)
+}
+
+/// The Application that the other kinds are tested with.
+#[must_use]
+pub fn application() -> Application {
+    Application::clone(&bases().1)
+}
+
+type Objects = (Arc<Tenant>, Arc<Application>, Arc<Host>);
+
+/// The first base of each kind.
+fn bases() -> &'static Objects {
+    fn first<T: DeserializeOwned>(kind: Kind) -> Arc<T> {
+        let kind = format!("kind: {kind}\n");
+        let base = BASES.iter().find(|base| base.contains(&kind));
+        let base = base.expect("one of each kind");
+        Arc::new(serde_yaml::from_str(base).expect("a valid constant"))
+    }
+    static OBJECTS: OnceLock<Objects> = OnceLock::new();
+    OBJECTS.get_or_init(|| {
+        let (tenant, application) = (first(Kind::Tenant), first(Kind::Application));
+        (tenant, application, first(Kind::Host))
+    })
 }
 
 /// What files say, without how they are quoted: for each thing that they say,
