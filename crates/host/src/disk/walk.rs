@@ -9,7 +9,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 use rustix::io::{Errno, Result};
 
 /// How many files and folders are counted, and how deep folders may be. No
@@ -65,10 +65,10 @@ fn bounded(
     visit: Option<&mut dyn FnMut(BorrowedFd<'_>, FileType) -> Result<()>>,
     most: Bounds,
 ) -> Result<Counted> {
-    let stat = rustix::fs::fstat(folder)?;
+    let stat = look(folder, c"")?;
     let mut walk = Walk {
         visit,
-        device: stat.st_dev,
+        mount: stat.stx_mnt_id,
         linked: HashSet::new(),
         left: most.entries,
         counted: Counted {
@@ -82,9 +82,11 @@ fn bounded(
 
 struct Walk<'a> {
     visit: Option<&'a mut dyn FnMut(BorrowedFd<'_>, FileType) -> Result<()>>,
-    device: u64,
+    /// The mount that the walk is on. Not the device: on an overlay, as in a
+    /// container, files have others than their folders.
+    mount: u64,
     /// The files with several names that were counted.
-    linked: HashSet<u64>,
+    linked: HashSet<Identity>,
     left: u64,
     counted: Counted,
 }
@@ -115,11 +117,11 @@ impl Walk<'_> {
     }
 
     fn entry(&mut self, folder: &OwnedFd, name: &CStr, depth: usize) -> Result<()> {
-        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if stat.st_dev != self.device {
+        let stat = look(folder, name)?;
+        if stat.stx_mnt_id != self.mount {
             return Ok(());
         }
-        let kind = FileType::from_raw_mode(stat.st_mode);
+        let kind = FileType::from_raw_mode(stat.stx_mode.into());
         if kind == FileType::Directory {
             self.counted.bytes = self.counted.bytes.saturating_add(size(&stat));
             if depth == 0 {
@@ -128,7 +130,7 @@ impl Walk<'_> {
             }
             return self.folder(&enter(folder, name, OFlags::DIRECTORY)?, depth - 1);
         }
-        if stat.st_nlink <= 1 || self.linked.insert(stat.st_ino) {
+        if stat.stx_nlink <= 1 || self.linked.insert(identity(&stat)) {
             self.counted.bytes = self.counted.bytes.saturating_add(size(&stat));
         }
         let Some(visit) = self
@@ -140,8 +142,7 @@ impl Walk<'_> {
         };
         // A FIFO that took its place does not hold this up.
         let file = enter(folder, name, OFlags::NONBLOCK)?;
-        let opened = rustix::fs::fstat(&file)?;
-        if (opened.st_dev, opened.st_ino) == (stat.st_dev, stat.st_ino) {
+        if identity(&look(&file, c"")?) == identity(&stat) {
             visit(file.as_fd(), kind)?;
         }
         Ok(())
@@ -154,12 +155,23 @@ fn enter(folder: &OwnedFd, name: &CStr, more: OFlags) -> Result<OwnedFd> {
     rustix::fs::openat2(folder, name, flags, Mode::empty(), within)
 }
 
-fn size(stat: &Stat) -> u64 {
-    // Blocks of stat(2) have 512 bytes, whatever the file system's have.
-    let bytes = u64::try_from(stat.st_blocks)
-        .unwrap_or(0)
-        .saturating_mul(512);
-    bytes.max(LEAST)
+/// What is there by this name; without a name, what is open.
+fn look(at: &OwnedFd, name: &CStr) -> Result<Statx> {
+    let how = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
+    let what = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
+    rustix::fs::statx(at, name, how, what)
+}
+
+/// Device and number of an inode.
+type Identity = (u32, u32, u64);
+
+fn identity(stat: &Statx) -> Identity {
+    (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino)
+}
+
+fn size(stat: &Statx) -> u64 {
+    // Blocks of statx(2) have 512 bytes, whatever the file system's have.
+    stat.stx_blocks.saturating_mul(512).max(LEAST)
 }
 
 #[cfg(test)]
