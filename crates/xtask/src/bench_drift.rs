@@ -77,7 +77,7 @@ fn among(
             correct,
         ),
         (
-            "a stopped service, until it is started",
+            "`systemctl stop`, until the service is started again",
             "unit-repaired",
             correct,
         ),
