@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use cb_core::api::API_VERSION;
+use cb_core::api::{API_VERSION, Kind};
 use cb_core::types::{TenantName, shown};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -127,6 +127,29 @@ async fn list_core(
     answer((&api, &caller), Sheet::CoreEvents, known, (&headers, &uri))
 }
 
+/// A field selector with the object's name instead of its uid, by which kubectl
+/// asks and which events do not keep.
+fn by_name(api: &Api, selector: &str) -> String {
+    let parts = selector.split(',').map(|part| {
+        let Some(wanted) = part.strip_prefix("involvedObject.uid=") else {
+            return part.to_owned();
+        };
+        let found = Kind::ALL.into_iter().find_map(|kind| {
+            let objects = api.objects(kind);
+            let found = objects.iter().find(|o| o["metadata"]["uid"] == wanted)?;
+            Some((kind, found["metadata"]["name"].as_str()?.to_owned()))
+        });
+        match found {
+            Some((kind, name)) => {
+                format!("involvedObject.kind={kind},involvedObject.name={name}")
+            }
+            // No event has no name.
+            None => "involvedObject.name=".to_owned(),
+        }
+    });
+    parts.collect::<Vec<_>>().join(",")
+}
+
 /// The tenants whose events are given, if not all are.
 fn within(api: &Api, caller: &Caller) -> Option<Within> {
     caller.within()?;
@@ -149,8 +172,9 @@ fn answer(
     (headers, uri): (&HeaderMap, &Uri),
 ) -> Answer {
     let options = Options::of(uri)?;
-    let (labels, wanted) = (options.get("labelSelector")?, options.get("fieldSelector")?);
-    let selector = Selector::parse_among(labels, wanted, fields).map_err(Failure::bad_request)?;
+    let wanted = options.get("fieldSelector")?.map(|text| by_name(api, text));
+    let selector = Selector::parse_among(options.get("labelSelector")?, wanted.as_deref(), fields)
+        .map_err(Failure::bad_request)?;
     let selector = selector.within(within(api, caller));
     let form = Form::of(headers, &options)?;
     let store = api.backend.recorder().published();

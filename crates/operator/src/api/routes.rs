@@ -139,6 +139,16 @@ impl Api {
         }
     }
 
+    /// All objects of a kind.
+    pub(super) fn objects(&self, kind: Kind) -> Vec<Value> {
+        let list = self.list(kind, &Selector::default(), &Page::default());
+        let items = list.ok().map(|mut list| list["items"].take());
+        match items {
+            Some(Value::Array(items)) => items,
+            _ => Vec::new(),
+        }
+    }
+
     fn list(&self, kind: Kind, selector: &Selector, page: &Page) -> Result<Value, Failure> {
         let state = self.backend.state();
         let (revision, mut items) = match kind {

@@ -114,7 +114,7 @@ async fn a_role_reaches_as_far_as_it_says() {
     let edit = remote.token("edit", Role::Edit, json!({})).await;
     let admin = remote.token("admin", Role::Admin, json!({})).await;
     let ky04 = format!("{V1}/tenants/ky04");
-    let patch = json!({"metadata": {"labels": {"ring": "canary"}}});
+    let patch = json!({"spec": {"env": {"GREETING": "canary"}}});
     let refused = remote.ask(&view, Method::PATCH, &ky04, patch.clone()).await;
     let message = refused.failure(403, "Forbidden");
     assert!(

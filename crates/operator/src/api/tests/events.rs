@@ -117,3 +117,25 @@ async fn alerts_and_their_sinks_can_be_asked_for() {
     );
     test("{\"sinks\": 1}").await.failure(400, "BadRequest");
 }
+
+/// As `kubectl describe` asks for the events of an object.
+#[tokio::test]
+async fn events_of_the_core_group_are_found_by_the_objects_uid() {
+    let server = Server::start().await;
+    record(&server, "ky04", Reason::NotReady);
+    record(&server, "oh01", Reason::Ready);
+    let path = "/apis/campaignbrain.io/v1alpha1/tenants/oh01";
+    let object = server.get(path).await.json();
+    let uid = object["metadata"]["uid"].as_str().unwrap();
+    for (uid, expected) in [(uid, vec!["Ready"]), ("another", vec![])] {
+        let selector = format!("involvedObject.uid%3D{uid},involvedObject.namespace%3D");
+        let path = format!("/api/v1/events?fieldSelector={selector}");
+        let list = server.get(&path).await.json();
+        assert_eq!(reasons(&list), expected);
+        if let Some(event) = list["items"].as_array().unwrap().first() {
+            assert_eq!(event["involvedObject"]["name"], "oh01");
+            assert_eq!(event["message"], "words");
+            assert!(event.get("regarding").is_none() && event.get("note").is_none());
+        }
+    }
+}
