@@ -171,6 +171,24 @@ pub fn expired(
         .collect()
 }
 
+/// Which of a tenant's backups are to be copied off the host: those without a
+/// copy, but for those whose copies the policy would not keep.
+#[must_use]
+pub fn to_copy(
+    copies: &[Candidate],
+    backups: &[Backup],
+    policy: &BackupPolicy,
+    now: Timestamp,
+) -> BTreeSet<BackupId> {
+    let copied: BTreeSet<&BackupId> = copies.iter().map(|copy| &copy.id).collect();
+    let without = || backups.iter().filter(|backup| !copied.contains(&backup.id));
+    let mut all = copies.to_vec();
+    all.extend(without().map(Candidate::from));
+    let gone = expired(all, policy, &BTreeSet::new(), now);
+    let ids = without().map(|backup| backup.id.clone());
+    ids.filter(|id| !gone.contains(id)).collect()
+}
+
 /// When the next scheduled backup is due: `None` if none is scheduled. `last`
 /// is when the last one was made or tried, `since` when the tenant began.
 #[must_use]
@@ -231,6 +249,36 @@ mod tests {
         ];
         assert_eq!(gone("{keepCount: 1}", &all, &[]), ["old"]);
         assert_eq!(gone("{keepDays: 1, keepCount: 1}", &all, &["old"]), [""; 0]);
+    }
+
+    /// What is copied is kept: otherwise it would be copied again and again.
+    #[test]
+    fn nothing_is_copied_that_would_be_expired_at_once() {
+        let all = [1, 10, 20, 29].map(|day| backup(&format!("b{day}"), day, true));
+        let now: Timestamp = "2026-11-30T00:00:00Z".parse().unwrap();
+        for (policy, expected) in [
+            ("{keepCount: 2}", vec!["b20", "b29"]),
+            ("{keepDays: 15}", vec!["b20", "b29"]),
+            ("{keepDays: 1, keepCount: 1}", vec!["b29"]),
+            ("{}", vec!["b1", "b10", "b20", "b29"]),
+        ] {
+            let policy = serde_yaml::from_str(policy).unwrap();
+            let due = to_copy(&[], &all, &policy, now);
+            assert_eq!(
+                due.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
+                expected
+            );
+            // As they are listed afterwards: by when they were copied.
+            let copy = |id: &BackupId| Candidate {
+                id: id.clone(),
+                created: Some(now),
+                good: true,
+            };
+            let copies: Vec<Candidate> = due.iter().map(copy).collect();
+            let none = BTreeSet::new();
+            assert_eq!(expired(copies.clone(), &policy, &none, now), []);
+            assert_eq!(to_copy(&copies, &all, &policy, now), none);
+        }
     }
 
     #[test]

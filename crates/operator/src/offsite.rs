@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cb_core::api::{Host, Offsite as Wanted};
-use cb_core::backup::{Backup, Candidate, expired};
+use cb_core::backup::{Backup, Candidate, expired, to_copy};
 use cb_core::database::Database;
 use cb_core::event::{Event, Reason};
 use cb_core::record::Record;
@@ -202,17 +202,15 @@ impl<H: cb_host::Host> Offsite<H> {
             .backups(&database)
             .await
             .map_err(|e| e.to_string())?;
-        let count = |copies: &BTreeSet<BackupId>| {
-            let lacking = backups.iter().filter(|backup| !copies.contains(&backup.id));
-            lacking.count() as u64
-        };
-        seen.missing = count(&seen.copies);
+        let lacking = backups
+            .iter()
+            .filter(|backup| !seen.copies.contains(&backup.id));
+        seen.missing = lacking.count() as u64;
         let destination = self.destination().map_err(|e| e.words())?;
         let policy = &record.tenant.spec.database.backup;
         let policy = policy.or(&self.spec.spec.defaults.backup);
         let copies = destination.list(name).await.map_err(|e| chain(&e))?;
         seen.copies = copies.iter().map(|copy| copy.id.clone()).collect();
-        seen.missing = count(&seen.copies);
         let mut candidates: Vec<Candidate> = copies
             .into_iter()
             .map(|copy| Candidate {
@@ -221,10 +219,11 @@ impl<H: cb_host::Host> Offsite<H> {
                 good: true,
             })
             .collect();
-        for backup in &backups {
-            if seen.copies.contains(&backup.id) {
-                continue;
-            }
+        // A copy that is expired as soon as it is made would be made again with
+        // each comparison.
+        let wanted = to_copy(&candidates, &backups, &policy, Timestamp::now());
+        seen.missing = wanted.len() as u64;
+        for backup in backups.iter().filter(|backup| wanted.contains(&backup.id)) {
             let folder = database.backups.join(backup.id.as_str());
             let pushed = destination.push(name, &backup.id, &folder).await;
             self.metrics.backup_copied(pushed.is_ok());
@@ -236,7 +235,7 @@ impl<H: cb_host::Host> Offsite<H> {
             }
             candidates.push(backup.into());
             seen.copies.insert(backup.id.clone());
-            seen.missing = count(&seen.copies);
+            seen.missing = seen.missing.saturating_sub(1);
         }
         let none = BTreeSet::new();
         let gone = expired(candidates, &policy, &none, Timestamp::now());
