@@ -152,7 +152,11 @@ impl<H: cb_host::Host> Disks<H> {
             }
             let now = Instant::now();
             let is_due = |(name, due): &(&TenantName, &Due)| {
-                let at = if low || soon.contains(*name) { due.soonest } else { due.usual };
+                let at = if low || soon.contains(*name) {
+                    due.soonest
+                } else {
+                    due.usual
+                };
                 at <= now && !looking.contains(*name)
             };
             let free = PARALLELISM.saturating_sub(looking.len());

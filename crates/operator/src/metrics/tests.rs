@@ -153,6 +153,12 @@ fn operator() -> Arc<Metrics> {
         collect::copies(sheet, &copied.into())?;
         let unit = ["b", "b-api.service"].map(str::to_owned);
         collect::restarts(sheet, [(unit, 3)])?;
+        let found = cb_core::disk::DiskUse {
+            bytes: 5,
+            enforcement: cb_core::disk::Enforcement::Watched,
+            counted: true,
+        };
+        collect::disks(sheet, &[("b".parse().unwrap(), found, Some(7))])?;
         let pager = crate::alerts::SinkCounts {
             name: "pager".into(),
             delivered: 7,

@@ -15,7 +15,9 @@ fn at(level: Level) -> Option<DiskRecord> {
 
 fn running(bench: &Bench) -> usize {
     let units = ["ky04-api.service", "ky04-frontend.service"];
-    let run = units.iter().filter(|unit| bench.engine.host.running(unit).is_some());
+    let run = units
+        .iter()
+        .filter(|unit| bench.engine.host.running(unit).is_some());
     run.count()
 }
 
@@ -51,7 +53,9 @@ async fn a_tenant_at_its_limit_stops_until_there_is_room() {
     bench.pass().await;
     assert_eq!(running(&bench), 0);
 
-    bench.change(|record| record.disk = at(Level::NearlyFull)).await;
+    bench
+        .change(|record| record.disk = at(Level::NearlyFull))
+        .await;
     bench.pass().await;
     assert_eq!(running(&bench), 2);
     assert_eq!(bench.condition("DiskWithinLimit"), "True DiskNearlyFull");
@@ -63,7 +67,9 @@ async fn a_tenant_at_its_limit_stops_until_there_is_room() {
 async fn only_services_are_stopped() {
     let bench = Bench::new();
     bench.pass().await;
-    bench.change(|record| record.disk = at(Level::Uncountable)).await;
+    bench
+        .change(|record| record.disk = at(Level::Uncountable))
+        .await;
     bench.engine.host.clear_log();
     bench.pass().await;
     let log = bench.engine.host.log();
