@@ -172,7 +172,7 @@ pub struct Verdict {
 }
 
 /// What has to be said of a tenant's certificate. `warn` is how long before its
-/// end a person is told.
+/// end a person is told, but not before three quarters of its time are over.
 #[must_use]
 pub fn judge(
     tenant: &Tenant,
@@ -226,7 +226,9 @@ pub fn judge(
             None => no(PENDING, served),
         };
     }
-    if until.duration_since(now) <= warn {
+    // One of a few days is renewed a few days before.
+    let whole = until.duration_since(facts.not_before);
+    if until.duration_since(now) <= warn.min(whole / 4) {
         let more = failed.map_or_else(String::new, |more| format!("; {more}"));
         return no(EXPIRING, format!("it expires on {until}{more}"));
     }

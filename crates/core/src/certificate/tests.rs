@@ -174,6 +174,8 @@ fn what_is_said_of_a_certificate() {
     for (found, expected) in cases {
         assert_eq!(found, expected);
     }
+    let (reason, _) = judge(&files, Some(&pair("a.org", 20, false).facts), None, quiet, 14);
+    assert_eq!(reason, "Valid");
     let (reason, message) = judge(&acme, None, None, &failed, 0);
     assert_eq!(reason, "CertificateNotIssued");
     assert!(message.contains("no DNS") && message.contains("over HTTP"));
