@@ -174,7 +174,13 @@ fn what_is_said_of_a_certificate() {
     for (found, expected) in cases {
         assert_eq!(found, expected);
     }
-    let (reason, _) = judge(&files, Some(&pair("a.org", 20, false).facts), None, quiet, 14);
+    let (reason, _) = judge(
+        &files,
+        Some(&pair("a.org", 20, false).facts),
+        None,
+        quiet,
+        14,
+    );
     assert_eq!(reason, "Valid");
     let (reason, message) = judge(&acme, None, None, &failed, 0);
     assert_eq!(reason, "CertificateNotIssued");
