@@ -102,7 +102,12 @@ fn rollout() -> Rollout {
         run_migrations: true,
     };
     let tenants = ["a", "b"].map(|name| name.parse().unwrap());
-    Rollout::new("1".into(), spec, tenants.into(), jiff::Timestamp::UNIX_EPOCH)
+    Rollout::new(
+        "1".into(),
+        spec,
+        tenants.into(),
+        jiff::Timestamp::UNIX_EPOCH,
+    )
 }
 
 fn host() -> Host {
