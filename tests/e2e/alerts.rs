@@ -1,6 +1,8 @@
 //! People are told of tenants that need them: by a real Alertmanager, and by a
 //! webhook whose receiver fails in every way. What happened can be read.
 
+mod https;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
