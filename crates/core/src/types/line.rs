@@ -55,8 +55,13 @@ fn one_line(text: &str, what: &str, max: usize) -> Result<(), String> {
             text.len()
         ));
     }
-    match text.chars().find(|c| c.is_control() || breaks(*c)) {
+    let odd = |c: &char| c.is_control() || breaks(*c) || is_no_character(*c);
+    match text.chars().find(odd) {
         Some(c) if breaks(c) => Err(format!("{what} must be one line; it contains a line break")),
+        Some(c) if is_no_character(c) => Err(format!(
+            "{what} must be text; it contains `{}`, which Unicode gives to no character",
+            c.escape_default()
+        )),
         Some(c) => Err(format!(
             "{what} must not contain control characters; it contains `{}`",
             c.escape_default()
@@ -65,9 +70,33 @@ fn one_line(text: &str, what: &str, max: usize) -> Result<(), String> {
     }
 }
 
+/// Unicode's noncharacters. systemd refuses a setting that has one.
+fn is_no_character(c: char) -> bool {
+    let code = u32::from(c);
+    (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_systemd_takes_for_no_text_is_refused() {
+        for text in [
+            "\u{fdd0}",
+            "a\u{fffe}",
+            "\u{ffff}",
+            "\u{1fffe}b",
+            "\u{10ffff}",
+        ] {
+            let error = check_env_value(text).unwrap_err();
+            assert!(error.contains("no character"), "{error}");
+            assert!(check_argument(text).is_err(), "{text:?}");
+        }
+        for text in ["\u{fdcf}", "\u{fffd}", "\u{e000}", "\u{10fffd}"] {
+            assert_eq!(check_env_value(text), Ok(()), "{text:?}");
+        }
+    }
 
     #[test]
     fn the_name_of_a_variable_never_shows_a_value() {
