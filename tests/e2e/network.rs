@@ -206,7 +206,10 @@ fn a_changed_table_is_put_back() -> Result<()> {
         world.assert_reaches("cb-a", "127.0.0.1", b, false)?;
     }
     let journal = world.host.journal("cb-operator");
-    assert!(journal.contains("DriftCorrected: NetworkRulesChanged"), "{journal}");
+    assert!(
+        journal.contains("DriftCorrected: NetworkRulesChanged"),
+        "{journal}"
+    );
 
     // A new tenant is one of them at once, and adds no rule.
     let rules = world.rules()?;
