@@ -30,7 +30,9 @@ fn an_edited_release_and_a_service_that_does_not_listen_are_named() -> Result<()
         .push(HOST.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
     world.put("tiny.yaml", crate::world::TINY)?;
     world.start()?;
-    world.put_tiny("deaf", "env: {TINYAPP_FAULT: deaf}")?;
+    // It must not put right what is ky04's too.
+    let deaf = "driftPolicy: Detect\nenv: {TINYAPP_FAULT: deaf}";
+    world.put_tiny("deaf", deaf)?;
     world.put_tiny("ky04", "")?;
     world.wait_ready("ky04")?;
     let version = "/var/lib/cb/releases/tiny/v1/VERSION";
@@ -58,7 +60,6 @@ fn an_edited_release_and_a_service_that_does_not_listen_are_named() -> Result<()
     world.wait_condition("deaf", "Drifted", "True Detected")?;
     let drift = world.drift("deaf")?;
     assert!(drift.iter().all(|d| d["kind"] == "ServiceNotListening"));
-    world.host.sh("rm /etc/cb/manifests/deaf.yaml")?;
 
     world.put_tiny("ky04", "driftPolicy: Detect")?;
     world.waits("the policy is taken", || {

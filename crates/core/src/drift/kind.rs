@@ -213,7 +213,9 @@ kinds! {
         "Installs it again, and restarts the services that somebody or systemd has started since \
          the operator started them, as they may run with the change. The others go on with the \
          files that they opened, until they are restarted.",
-        "Find what changed it: a release is for all tenants of its version.";
+        "Find what changed it: a release is for all tenants of its version, and the one that is \
+         looked at first puts it right. Restart services of the others that may have been started \
+         meanwhile.";
     SchemaChanged: Report,
         "The schema version of the running application is not the one that the last migration \
          left.",
