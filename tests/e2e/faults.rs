@@ -163,7 +163,8 @@ fn one_rejected_site_keeps_no_other_from_going_live() -> Result<()> {
     world
         .host
         .sh("cp /etc/nginx/nginx.conf /etc/nginx/large; mv /etc/nginx/nginx.before /etc/nginx/nginx.conf")?;
-    world.put_tiny("t03", "displayName: Third")?;
+    // A change of its site alone: its services run on.
+    world.put_tiny("t03", "proxy: {timeoutSeconds: 61}")?;
     world.put_tiny("new", "")?;
     world.wait_served(&["new", "t03"])?;
     world.host.sh("nginx -t -q")?;

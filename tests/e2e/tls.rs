@@ -159,8 +159,12 @@ fn certificates_in_files_are_checked_watched_and_told() -> Result<()> {
         "False CertificateInvalid",
         &["/etc/ssl/ky04.key has not the key", "certificate before"],
     )?;
-    world.put_tiny("oh09", "displayName: Other")?;
+    world.put_tiny("oh09", "proxy: {timeoutSeconds: 61}")?;
     world.put_tiny("tx28", "")?;
+    world.wait_sh(
+        "the other site is changed",
+        "grep -q 'proxy_read_timeout 61s' /etc/nginx/conf.d/cb-oh09.conf",
+    )?;
     world.wait_served(&["oh09", "tx28"])?;
     world.wait_secure("ky04", &soon.0)?;
     world.host.sh("nginx -t -q")?;
