@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cb_core::api::{Condition, ConditionStatus, Host, ServiceStatus, Tenant, TenantStatus};
+use cb_core::api::{
+    CertificateStatus, Condition, ConditionStatus, Host, ServiceStatus, Tenant, TenantStatus,
+};
 use cb_core::drift::DriftStatus;
 use cb_core::operation::Phase as OperationPhase;
 use cb_core::record::Phase;
@@ -130,6 +132,11 @@ fn operator() -> Arc<Metrics> {
     let set = |name: &str, status| state.set_status(&name.parse().unwrap(), status);
     let mut drifted = status(&[("Ready", yes), ("Drifted", no)], &["active"]);
     drifted.drift = vec![drift(), drift()];
+    drifted.certificate = Some(CertificateStatus {
+        not_before: "2026-01-01T00:00:00Z".into(),
+        not_after: "2026-04-01T00:00:00Z".into(),
+        names: vec!["a.example.org".into()],
+    });
     set("a", drifted);
     set(
         "b",
@@ -217,6 +224,7 @@ fn tenants_are_counted_by_what_their_statuses_say() {
         "cb_ports 4.0",
         r#"cb_drift{kind="UnitMode"} 2.0"#,
         r#"cb_alerts_sent_total{sink="pager"} 7.0"#,
+        r#"cb_certificate_not_after_timestamp_seconds{tenant="a"} 1775001600.0"#,
         r#"cb_alerts_failed_total{sink="pager"} 2.0"#,
         r#"cb_alerts_spooled{sink="pager"} 1.0"#,
         r#"cb_rollouts{state="Running"} 1.0"#,
