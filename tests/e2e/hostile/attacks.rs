@@ -121,9 +121,9 @@ pub(super) const ATTACKS: &[Attack] = &[
         DENIED,
         CLOSED,
     ),
-    inside(
+    real(
         "read another tenant's credentials",
-        "list /run/credentials/ky04-api.service",
+        "read /run/credentials/ky04-api.service/token",
         &["ENOENT", "EACCES"],
         NO_RUN,
     ),
