@@ -52,7 +52,10 @@ impl World {
 #[test]
 fn a_webhook_over_https_goes_to_who_proves_its_name() -> Result<()> {
     let url = format!("https://{NAME}:8443/x");
-    let world = world("https", &format!("[{{name: hook, webhook: {{url: '{url}'}}}}]"))?;
+    let world = world(
+        "https",
+        &format!("[{{name: hook, webhook: {{url: '{url}'}}}}]"),
+    )?;
     let (trusted, issuer) = authority("A test")?;
     let key = KeyPair::generate()?;
     let certificate = CertificateParams::new(vec![NAME.to_owned()])?.signed_by(&key, &issuer)?;
