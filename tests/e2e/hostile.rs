@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use cb_testhost::Running;
 
 use crate::world::{TINY, World, tiny};
-use attacks::{ATTACKS, Attack};
+use attacks::Attack;
 
 const TENANT: &str = include_str!("hostile/tenant.pl");
 
@@ -186,8 +186,7 @@ fn a_hostile_tenant_reaches_nothing() -> Result<()> {
          stat -c '%n %U %a %h' tenants/ky04/* tenants/ky04/*/*";
     let before = host.sh(letters)?;
 
-    let failed: Vec<String> = ATTACKS
-        .iter()
+    let failed: Vec<String> = attacks::all()
         .filter_map(|attack| Some(format!("{:#}", stage.assert_stopped(attack).err()?)))
         .collect();
     ensure!(failed.is_empty(), "{}", failed.join("\n"));
@@ -251,7 +250,7 @@ fn a_hostile_tenant_reaches_nothing() -> Result<()> {
 
     // Outside, the same attacks work.
     let mut idle = Vec::new();
-    for attack in ATTACKS.iter().filter(|attack| attack.works_outside) {
+    for attack in attacks::all().filter(|attack| attack.works_outside) {
         let told = stage.outside(attack.command)?;
         if !told.starts_with("succeeded ") {
             idle.push(format!("{}: {told}", attack.command));
