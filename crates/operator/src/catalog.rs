@@ -251,10 +251,7 @@ impl Catalog {
             files.insert(path.clone(), file);
             now_read.insert(path, content.clone());
         }
-        let manifests = Arc::new(Manifests {
-            complete,
-            files,
-        });
+        let manifests = Arc::new(Manifests { complete, files });
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.manifests = Arc::clone(&manifests);
         seen.read = now_read;

@@ -137,8 +137,10 @@ impl Secrets {
         let file = Stamp::of(&stat);
         let needs_keys = matches!(source, SecretSource::Age(_) | SecretSource::Sops(_));
         let identities = needs_keys.then(|| self.stamp_of_keys()).flatten();
+        // What failed is tried again: it may have been systemd, or a TPM.
         if let Some(known) = before.filter(|known| {
-            known.file == file && known.identities == identities && file.is_settled()
+            let same = known.file == file && known.identities == identities;
+            same && known.read.is_ok() && file.is_settled()
         }) {
             return Ok(known);
         }

@@ -4,9 +4,9 @@
 use cb_core::api::{DeletionPolicy, DriftPolicy};
 use cb_core::database::{Job, JobFailure};
 use cb_core::observed::Health;
-use cb_core::secret::{FingerprintKey, Opened, SecretSource, SecretValue};
 use cb_core::operation::{FailedUpgrade, Failure, Phase, Request, Wish};
 use cb_core::record::{Phase as Life, Record};
+use cb_core::secret::{FingerprintKey, Opened, SecretSource, SecretValue};
 use cb_host::memory::{Content, Fault, JobFault};
 
 use super::simulation::{Dice, FILE, bench, live, rows};
