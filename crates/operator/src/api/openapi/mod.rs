@@ -20,10 +20,11 @@ use super::request;
 use super::routes::no_such_path;
 use super::status::Failure;
 
-/// The name of the protobuf form, and of an earlier one.
+/// The names by which clients ask for the protobuf form. Only the first is a
+/// media type: with the other as the answer's, older clients read nothing.
 const PROTO: [&str; 2] = [
-    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
     "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
 ];
 
 static V2: LazyLock<Value> = LazyLock::new(v2);

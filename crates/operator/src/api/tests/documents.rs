@@ -185,7 +185,8 @@ async fn openapi_2_is_json_or_what_kubectl_reads() {
     let media = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
     proto.headers_mut().insert("accept", media.parse().unwrap());
     let answer = server.open(proto).await;
-    assert_eq!(answer.headers()["content-type"], media);
+    let given = media.replace('@', ".");
+    assert_eq!(answer.headers()["content-type"], given);
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     // Field 1, text of three letters.
     assert_eq!(&body[..5], b"\x0a\x032.0");
