@@ -1,12 +1,15 @@
 //! `cbctl config`: the contexts, each of which is one host's operator.
 
-use std::path::PathBuf;
+mod kubeconfig;
+
+use std::path::{Path, PathBuf};
 
 use cb_core::types::shown;
 
 use crate::cli::{Context, Done};
 use crate::config::{Config, HostContext};
-use crate::error::CommandError;
+use crate::error::{CommandError, plain};
+use crate::files;
 use crate::output::table::{Table, or_none};
 use crate::output::{Format, document};
 
@@ -21,8 +24,8 @@ and a token. A socket on another machine is reached through SSH:
 They are in $CBCTL_CONFIG, else in ~/.config/cbctl/config.yaml.
 
 Examples:
-  cbctl config set-context web2 --server https://web2:6443 \\
-      --certificate-authority web2-ca.pem --token-file web2-token
+  ssh root@web2 cbctl kubeconfig ann --role edit >ann.kubeconfig
+  cbctl config set-context web2 --kubeconfig ann.kubeconfig
   cbctl config use-context web2
   cbctl --context web1 get tenants"
 )]
@@ -70,6 +73,9 @@ struct Set {
     /// The file that holds the token for an https server
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Take all of it from a kubeconfig, as `cbctl kubeconfig` prints it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["certificate_authority", "token_file"])]
+    kubeconfig: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -101,13 +107,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
             ui.line(&format!("Context \"{}\" {done}.", shown(&set.name)));
         }
         Command::DeleteContext { name } => {
-            known(&config, name)?;
+            let gone = known(&config, name)?.clone();
             config.contexts.retain(|one| one.name != *name);
             if config.current_context.as_ref() == Some(name) {
                 config.current_context = None;
                 ui.note("warning: this was the current context; the local socket is used now");
             }
             config.save()?;
+            remove_own(&gone)?;
             ui.line(&format!("deleted context {}", shown(name)));
         }
     }
@@ -125,9 +132,16 @@ impl Set {
         let new = config.find(&self.name).is_none();
         let mut changed = config.find(&self.name).cloned().unwrap_or_default();
         changed.name.clone_from(&self.name);
+        if let Some(path) = &self.kubeconfig {
+            let read = kubeconfig::read(path)?;
+            let file = |what: &str, text: &str| self.beside(what, text);
+            changed.certificate_authority = Some(file("ca.pem", &read.certificate_authority)?);
+            changed.token_file = Some(file("token", &read.token)?);
+            changed.server = read.server;
+        }
         if let Some(server) = &self.server {
             changed.server.clone_from(server);
-        } else if new {
+        } else if changed.server.is_empty() {
             return Err(CommandError::usage("a new context needs --server")
                 .hint("--server unix:///PATH or --server https://HOST:PORT"));
         }
@@ -148,6 +162,40 @@ impl Set {
         config.contexts.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(new)
     }
+}
+
+impl Set {
+    /// Writes a part of a kubeconfig beside the file of contexts, for its
+    /// owner alone.
+    fn beside(&self, what: &str, text: &str) -> Result<PathBuf, CommandError> {
+        let file = Config::path()?;
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        let path = folder.join(format!("{}.{what}", self.name));
+        files::write(&path, &format!("{}\n", text.trim_end()), 0o600).map_err(|error| {
+            CommandError::failed(format!(
+                "cannot write {}: {}",
+                path.display(),
+                plain(&error)
+            ))
+        })?;
+        Ok(path)
+    }
+}
+
+/// Removes what was written for a context out of a kubeconfig.
+fn remove_own(gone: &HostContext) -> Result<(), CommandError> {
+    let file = Config::path()?;
+    let paths = gone.certificate_authority.iter().chain(&gone.token_file);
+    for path in paths.filter(|path| path.parent() == file.parent()) {
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        if name.is_some_and(|name| name.starts_with(&format!("{}.", gone.name))) {
+            std::fs::remove_file(path).map_err(|error| {
+                let message = format!("cannot remove {}: {}", path.display(), plain(&error));
+                CommandError::failed(message)
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn known<'a>(config: &'a Config, name: &str) -> Result<&'a HostContext, CommandError> {
