@@ -164,6 +164,17 @@ fn manifests_are_changed_in_place() -> Result<()> {
     assert_eq!(pids("oh09")?, others);
     world.wait_ready("ky04")?;
 
+    // What is written from now on is followed.
+    let follow = ["cbctl", "logs", "ky04", "-s", "api", "-f", "--tail", "0"];
+    let following = world.host.spawn(&follow)?;
+    world.waits("a restart is seen in the log", || {
+        world.host.sh("systemctl restart ky04-api")?;
+        Ok(following.log().contains("ky04-api"))
+    })?;
+    drop(following);
+    world.wait_ready("ky04")?;
+    good(&world, "rollout history")?;
+
     let top = good(&world, "top --services --no-headers")?;
     assert_eq!(top.lines().count(), 4, "{top}");
     assert!(
@@ -213,6 +224,11 @@ fn a_host_is_started_checked_and_named() -> Result<()> {
     let again = bad(&world, init, 1)?;
     assert!(again.contains("exists; nothing was written"), "{again}");
 
+    let host = String::from_utf8(world.host.read("/etc/cb/host.yaml")?)?;
+    let host = format!("{host}  api: {{listen: 127.0.0.1:9645}}\n");
+    world
+        .host
+        .push(host.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
     world.put("tiny.yaml", TINY)?;
     world.put_tiny("ky04", "env: {MODE: loud}")?;
     world.start()?;
@@ -251,6 +267,20 @@ fn a_host_is_started_checked_and_named() -> Result<()> {
     assert_eq!(good(&world, "config get-contexts -o name")?, "here\n");
     bad(&world, "--context gone get tenants", 2)?;
     good(&world, "config use-context here")?;
+
+    // Over TLS with a token, as far as its role goes.
+    good(&world, "kubeconfig ann --role view >/root/ann")?;
+    good(&world, "config set-context far --kubeconfig /root/ann")?;
+    assert!(good(&world, "--context far get tenants")?.contains("ky04"));
+    let said = bad(&world, "--context far label tn ky04 a=b", 1)?;
+    assert!(said.contains("(Forbidden)"), "{said}");
+    let said = bad(&world, "--context far logs ky04", 2)?;
+    assert!(said.contains("ssh 127.0.0.1 cbctl logs ky04"), "{said}");
+    let modes = world.host.sh("stat -c %a /root/.config/cbctl/*")?;
+    assert!(modes.lines().all(|mode| mode == "600"), "{modes}");
+    good(&world, "config delete-context far")?;
+    let left = world.host.sh("ls /root/.config/cbctl")?;
+    assert_eq!(left, "config.yaml\n");
 
     // A real shell completes kinds, names and contexts.
     let complete = |words: &str| -> Result<String> {

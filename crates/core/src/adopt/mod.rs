@@ -37,11 +37,17 @@ pub type Handmade = BTreeMap<PathBuf, Secret>;
 /// The files that a tenant asks to take over; none once it was applied in full.
 #[must_use]
 pub fn listed(record: &Record) -> BTreeSet<PathBuf> {
-    if record.applied.as_deref().is_some_and(|digest| digest != Record::APPLYING) {
+    if record
+        .applied
+        .as_deref()
+        .is_some_and(|digest| digest != Record::APPLYING)
+    {
         return BTreeSet::new();
     }
     let annotation = record.tenant.metadata.annotations.get(ANNOTATION);
-    let paths = annotation.into_iter().flat_map(|text| text.split_whitespace());
+    let paths = annotation
+        .into_iter()
+        .flat_map(|text| text.split_whitespace());
     paths
         .filter(|path| path.starts_with('/'))
         .map(PathBuf::from)
@@ -56,7 +62,11 @@ pub fn environment(unit: &UnitFile, files: &Handmade) -> BTreeMap<String, String
         let text = files.get(path).map(Secret::reveal).unwrap_or_default();
         // Of a file that systemd reads otherwise nothing is known: it differs.
         let variables = dotenv::parse(text.as_bytes()).unwrap_or_default();
-        out.extend(variables.into_iter().map(|(name, value)| (name.to_string(), value)));
+        out.extend(
+            variables
+                .into_iter()
+                .map(|(name, value)| (name.to_string(), value)),
+        );
     }
     out
 }
@@ -72,7 +82,11 @@ pub fn differences(
     let mut out = Vec::new();
     let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "root".into());
     if now.user != new.user {
-        out.push(format!("it runs as {}, not as {}", shown(&now.user), shown(&new.user)));
+        out.push(format!(
+            "it runs as {}, not as {}",
+            shown(&now.user),
+            shown(&new.user)
+        ));
     } else if now.group.as_ref().or(now.user.as_ref()) != new.group.as_ref().or(new.user.as_ref()) {
         out.push("its group is another one".into());
     }

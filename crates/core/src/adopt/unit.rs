@@ -115,7 +115,9 @@ fn words(text: &str) -> Vec<String> {
         }
     }
     out.extend(word);
-    out.into_iter().map(|word| word.replace("%%", "%")).collect()
+    out.into_iter()
+        .map(|word| word.replace("%%", "%"))
+        .collect()
 }
 
 #[cfg(test)]

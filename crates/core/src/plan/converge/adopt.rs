@@ -44,7 +44,9 @@ impl Planner<'_> {
     /// that prove it.
     pub(super) fn record_what_runs(&mut self) {
         for service in &self.desired.services {
-            let active = self.unit(&service.unit).is_some_and(|unit| unit.is_active());
+            let active = self
+                .unit(&service.unit)
+                .is_some_and(|unit| unit.is_active());
             let known = self.record.services.contains_key(&service.name);
             if active && !known && self.runs_as_desired(service) {
                 let action = Action::RecordStarted {

@@ -25,7 +25,10 @@ fn by_hand() -> World {
             gid: 0,
         };
         world.observed.paths.insert(file.path.clone(), state);
-        world.observed.handmade.insert(file.path.clone(), Secret::new(text));
+        world
+            .observed
+            .handmade
+            .insert(file.path.clone(), Secret::new(text));
         listed.push(file.path.display().to_string());
     }
     let old = "/etc/nginx/conf.d/old.conf";
@@ -51,8 +54,17 @@ fn what_runs_as_it_should_is_taken_over_without_a_restart() {
     assert_eq!(
         kinds(&plan),
         [
-            "WriteSite", "Adopt", "RecordStarted", "RecordStarted", "Adopt", "WriteFile", "Adopt",
-            "WriteUnit", "Adopt", "WriteUnit", "ReloadUnits"
+            "WriteSite",
+            "Adopt",
+            "RecordStarted",
+            "RecordStarted",
+            "Adopt",
+            "WriteFile",
+            "Adopt",
+            "WriteUnit",
+            "Adopt",
+            "WriteUnit",
+            "ReloadUnits"
         ]
     );
 }
@@ -62,7 +74,11 @@ fn without_being_asked_nothing_is_taken_over() {
     let mut world = by_hand();
     world.observed.handmade.clear();
     let plan = world.plan();
-    assert!(plan.blocked.iter().any(|b| b.reason == BlockReason::Conflict));
+    assert!(
+        plan.blocked
+            .iter()
+            .any(|b| b.reason == BlockReason::Conflict)
+    );
     assert!(!kinds(&plan).contains(&"Adopt"));
     assert!(!kinds(&plan).contains(&"WriteUnit"));
 }
@@ -71,11 +87,21 @@ fn without_being_asked_nothing_is_taken_over() {
 fn what_runs_with_something_else_is_restarted() {
     let mut world = by_hand();
     let env = world.desired().env;
-    let text = env.content.replace("CB_DISPLAY_NAME=ky04", "CB_DISPLAY_NAME=other");
+    let text = env
+        .content
+        .replace("CB_DISPLAY_NAME=ky04", "CB_DISPLAY_NAME=other");
     world.observed.handmade.insert(env.path, Secret::new(text));
     let kinds = kinds(&world.plan());
-    assert_eq!(kinds.iter().filter(|kind| **kind == "Stop").count(), 2, "{kinds:?}");
-    assert_eq!(kinds.iter().filter(|kind| **kind == "Start").count(), 2, "{kinds:?}");
+    assert_eq!(
+        kinds.iter().filter(|kind| **kind == "Stop").count(),
+        2,
+        "{kinds:?}"
+    );
+    assert_eq!(
+        kinds.iter().filter(|kind| **kind == "Start").count(),
+        2,
+        "{kinds:?}"
+    );
 }
 
 /// Law 5: nothing is touched while the data is elsewhere.
@@ -96,7 +122,10 @@ fn a_site_of_others_is_not_taken_away() {
     let mut world = by_hand();
     let text = "server { server_name ky04.example.org other.example.org; location / { proxy_pass http://127.0.0.1:32300; } }";
     let old = Path::new("/etc/nginx/conf.d/old.conf");
-    world.observed.handmade.insert(old.into(), Secret::new(text.into()));
+    world
+        .observed
+        .handmade
+        .insert(old.into(), Secret::new(text.into()));
     let plan = world.plan();
     let takes = |step: &Step| step.action == Action::Adopt(old.into());
     assert!(!plan.steps.iter().any(takes));
