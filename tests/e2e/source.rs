@@ -216,6 +216,11 @@ fn a_commit_is_how_tenants_change() -> Result<()> {
         text.contains("commit tenant ky04 to web1/ky04.yaml there"),
         "{text}"
     );
+    let text = fleet.cbctl("label tenant ky04 ring=canary", 1)?;
+    assert!(
+        text.contains("commit tenant ky04 to web1/ky04.yaml there"),
+        "{text}"
+    );
     let text = fleet.cbctl("delete tenant oh09", 1)?;
     assert!(
         text.contains("remove tenant oh09 with web1/eu/oh09.yaml there"),
