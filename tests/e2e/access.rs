@@ -118,7 +118,7 @@ fn tokens_let_kubectl_in_as_far_as_they_say() -> Result<()> {
             .collect::<Vec<_>>()
     };
     assert_eq!(did("token:ann", "PATCH"), [Some(200)]);
-    assert_eq!(did("token:eve", "PATCH"), [Some(403)]);
+    assert_eq!(did("token:joe", "PATCH"), [Some(403)]);
     assert_eq!(did("user:root", "DELETE"), [Some(200)]);
     Ok(())
 }

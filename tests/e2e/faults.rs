@@ -105,7 +105,7 @@ fn a_bad_update_leaves_the_last_good_one_running() -> Result<()> {
 
 /// A name that is longer than nginx's tables take.
 fn long(name: &str) -> String {
-    let label = "a".repeat(60);
+    let label = "a".repeat(55);
     tiny(name, "").replace(
         &format!("[{name}.example.org]"),
         &format!("[{name}.example.org, {name}-{label}.example.org]"),

@@ -165,7 +165,7 @@ fn over_tcp_there_are_three_paths_and_nothing_to_change() -> Result<()> {
     world.wait_ready("good")?;
     let journal = world.host.journal("cb-operator");
     assert!(
-        journal.contains("no metrics on 127.0.0.1:9643"),
+        journal.contains("cannot listen on 127.0.0.1:9643"),
         "{journal}"
     );
     world.host.sh("systemctl stop taken")?;

@@ -394,7 +394,7 @@ fn a_push_is_told_of_and_fetched_over_ssh() -> Result<()> {
     let world = &fleet.world;
     let host = &world.host;
     host.sh(
-        "echo '127.0.0.1 git.example.org' >>/etc/hosts; useradd -m -s /bin/sh git; systemctl start ssh\n\
+        "echo '127.0.0.1 git.example.org' >>/etc/hosts; useradd -m -s /bin/sh git; rm -f /run/nologin; systemctl start ssh\n\
          umask 077; printf key >/etc/cb/hook; ssh-keygen -q -t ed25519 -N '' -f /etc/cb/fleet.key\n\
          mkdir /home/git/.ssh; cp /etc/cb/fleet.key.pub /home/git/.ssh/authorized_keys\n\
          chown -R git: /home/git/.ssh /srv/git/fleet; umask 022\n\

@@ -238,11 +238,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
 
     /// Refuses a change that was made of something else than the manifest says
     /// now.
-    async fn is_still(
-        &self,
-        target: &Target,
-        based_on: &serde_json::Value,
-    ) -> Result<(), Refusal> {
+    async fn is_still(&self, target: &Target, based_on: &serde_json::Value) -> Result<(), Refusal> {
         match &target.current {
             Some(current) if object::written(current) == *based_on => Ok(()),
             None if target.refused => Err(Refusal::Conflict(format!(

@@ -25,14 +25,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::acme::Acme;
 use crate::access::{self, Access, Audit, Tokens};
+use crate::acme::Acme;
 use crate::alerts::{Alerts, Patience};
 use crate::api;
-use crate::certificate_watch::CertificateWatch;
 use crate::catalog::{Catalog, ManifestFiles, real_folder};
-use crate::disk::Disks;
+use crate::certificate_watch::CertificateWatch;
 use crate::daemon::{Daemon, Sources};
+use crate::disk::Disks;
 use crate::ledger::Ledger;
 use crate::lock::Lock;
 use crate::metrics::{Metrics, collect};
@@ -214,7 +214,10 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         };
         let (follower, source) = Follower::new(start, Arc::clone(&daemon));
         if let Some(webhook) = webhook {
-            let (address, secret) = (webhook.address.socket(), webhook.secret_file.as_str().into());
+            let (address, secret) = (
+                webhook.address.socket(),
+                webhook.secret_file.as_str().into(),
+            );
             let (source, stop) = (source.clone(), stop.clone());
             tasks.spawn(api::serve_webhook(address, secret, source, stop));
         }
@@ -241,9 +244,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (controller, until) = (daemon.controller.clone(), stop.clone());
     tasks.spawn(async move {
         let changed = |tenant| controller.urgent(tenant, crate::controller::Reason::Event);
-        until
-            .run_until_cancelled(disks.run(asked, changed))
-            .await
+        until.run_until_cancelled(disks.run(asked, changed)).await
     });
     if let Some((offsite, backed_up)) = daemon.engine.offsite.clone().zip(backed_up) {
         let (controller, stop) = (daemon.controller.clone(), stop.clone());
@@ -327,10 +328,12 @@ fn access_of(
     layout: &Layout,
 ) -> anyhow::Result<(Access, Option<(SocketAddr, Arc<ServerConfig>)>)> {
     let api = &spec.spec.api;
-    let given = api
-        .tls
-        .as_ref()
-        .map(|tls| (Path::new(tls.certificate_file.as_str()), Path::new(tls.key_file.as_str())));
+    let given = api.tls.as_ref().map(|tls| {
+        (
+            Path::new(tls.certificate_file.as_str()),
+            Path::new(tls.key_file.as_str()),
+        )
+    });
     let tls = api
         .listen
         .as_ref()
@@ -344,7 +347,9 @@ fn access_of(
     let access = Access {
         tokens: Tokens::load(layout.tokens()).context("cannot read the tokens")?,
         audit: Audit::open(&layout.audit()).context("cannot make the folder of the audit log")?,
-        remote: tls.as_ref().map(|(address, tls)| (*address, tls.authority.clone())),
+        remote: tls
+            .as_ref()
+            .map(|(address, tls)| (*address, tls.authority.clone())),
     };
     Ok((access, tls.map(|(address, tls)| (address, tls.config))))
 }

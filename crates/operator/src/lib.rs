@@ -18,8 +18,8 @@
     )
 )]
 
-pub mod acme;
 pub mod access;
+pub mod acme;
 pub mod alerts;
 pub mod api;
 mod backend;

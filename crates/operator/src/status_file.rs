@@ -25,8 +25,9 @@ use crate::metrics::Metrics;
 /// Where statuses go.
 #[async_trait]
 pub trait StatusSink: Send + Sync {
-    /// Writes the status of a tenant, if it is not written already.
-    async fn write(&self, record: &Record, status: &TenantStatus);
+    /// Writes the status of a tenant, if it is not written already. Returns
+    /// whether it is written; else it is to be tried again.
+    async fn write(&self, record: &Record, status: &TenantStatus) -> bool;
 
     /// Removes the status of a tenant that is gone.
     async fn remove(&self, tenant: &TenantName, file: &str);
@@ -43,8 +44,8 @@ pub struct StatusFiles {
     /// What was written where: by tenant, or by file for a manifest that no
     /// tenant is known from (a file's path has a dot, a tenant's name has none).
     written: Mutex<BTreeMap<String, (PathBuf, TenantStatus)>>,
-    /// Why the last write failed; so that it is tried again with each pass and
-    /// told once.
+    /// Why the last write failed; so that it is tried again with the next pass
+    /// and told once.
     failed: Mutex<BTreeMap<String, String>>,
     metrics: Arc<Metrics>,
 }
@@ -235,9 +236,10 @@ impl StatusFiles {
 
 #[async_trait]
 impl StatusSink for StatusFiles {
-    async fn write(&self, record: &Record, status: &TenantStatus) {
+    async fn write(&self, record: &Record, status: &TenantStatus) -> bool {
         let name = record.name().as_str();
         self.put(name, name, &record.file, status).await;
+        !self.failed().contains_key(name)
     }
 
     async fn remove(&self, tenant: &TenantName, file: &str) {

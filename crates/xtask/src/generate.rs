@@ -40,7 +40,15 @@ fn cbctl(workspace: &Workspace, check: bool) -> Result<()> {
     if check {
         return Ok(());
     }
-    let arguments = ["test", "--quiet", "--package", "cbctl", "--bin", "cbctl", "docs::"];
+    let arguments = [
+        "test",
+        "--quiet",
+        "--package",
+        "cbctl",
+        "--bin",
+        "cbctl",
+        "docs::",
+    ];
     let mut command = workspace.cargo(&arguments);
     run_command(command.env("UPDATE_GENERATED", "1"))
 }

@@ -159,7 +159,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Audit => checks::audit(&workspace),
         Command::Fuzz { target, seconds } => {
             setup::run(&workspace)?;
-            fuzz::all(&workspace, target.as_deref(), fuzz::Length::Seconds(seconds))
+            fuzz::all(
+                &workspace,
+                target.as_deref(),
+                fuzz::Length::Seconds(seconds),
+            )
         }
         Command::Enter => enter::run(&workspace),
         Command::Rootfs => {

@@ -139,7 +139,10 @@ mod tests {
                 continue;
             };
             let answer = |request: Request<hyper::body::Incoming>| async move {
-                let shown = request.headers()[AUTHORIZATION].to_str().unwrap().to_owned();
+                let shown = request.headers()[AUTHORIZATION]
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
                 let object = format!(r#"{{"metadata": {{"name": "{shown}"}}}}"#);
                 Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(object))))
             };

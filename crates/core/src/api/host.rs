@@ -7,7 +7,10 @@ use super::{
     Alerts, ApiVersion, BackupPolicy, DeletionPolicy, DriftPolicy, Kind, ManifestSource, Object,
     ObjectMeta, PortNumber, ProxySpec, Resources, Secrets,
 };
-use crate::types::{BucketName, DiskSpace, EmailAddress, GroupName, HostPath, HttpUrl, ListenAddress, LoopbackAddress, ObjectName, UnitName};
+use crate::types::{
+    BucketName, DiskSpace, EmailAddress, GroupName, HostPath, HttpUrl, ListenAddress,
+    LoopbackAddress, ObjectName, UnitName,
+};
 
 /// The machine: its folders, port range, nginx, shared services and defaults.
 /// The operator reads one, by default from `/etc/cb/host.yaml`, when it starts.

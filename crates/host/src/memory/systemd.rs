@@ -268,7 +268,10 @@ fn execute(
     let loads = |line: &str| {
         let (setting, value) = line.split_once('=')?;
         let load = matches!(setting, "LoadCredential" | "LoadCredentialEncrypted");
-        value.split_once(':').filter(|_| load).map(|(_, path)| path.to_owned())
+        value
+            .split_once(':')
+            .filter(|_| load)
+            .map(|(_, path)| path.to_owned())
     };
     let mut credentials = BTreeMap::new();
     for path in text.lines().filter_map(loads) {

@@ -29,10 +29,10 @@ use cb_core::source::{Commit, History};
 use cb_core::types::{CommitId, shown};
 
 use crate::files::{self, FileSpec};
+use crate::files::{FileCache, chain};
 use crate::releases::error::failure;
 use crate::releases::workers::{SOURCE, Turn, Workers, has_program};
 use crate::releases::{ReleaseError, blocking};
-use crate::files::{FileCache, chain};
 use crate::systemd::{End, Outcome, Transient};
 
 pub use publish::{current, publish, published};

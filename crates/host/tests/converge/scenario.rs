@@ -527,5 +527,8 @@ impl World {
 
 fn set_secret(host: &MemoryHost, value: &str) {
     let value = SecretValue::new(value, &FingerprintKey::new([1; 32]));
-    host.set_secret(SecretSource::File(SECRET.into()), Ok(Opened::Content(value)));
+    host.set_secret(
+        SecretSource::File(SECRET.into()),
+        Ok(Opened::Content(value)),
+    );
 }

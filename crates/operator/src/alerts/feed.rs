@@ -120,7 +120,10 @@ impl View {
         judgements.insert(None, self.host.borrow().judge());
         let mut first = None;
         for (name, events) in self.corrections_by_tenant() {
-            let Some((tenant, judgement)) = self.tenants.get(&name).zip(judgements.get_mut(&Some(name.clone())))
+            let Some((tenant, judgement)) = self
+                .tenants
+                .get(&name)
+                .zip(judgements.get_mut(&Some(name.clone())))
             else {
                 continue;
             };

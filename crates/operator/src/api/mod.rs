@@ -46,11 +46,11 @@ mod webhook;
 
 pub use backend::*;
 pub use metrics::serve_metrics;
-pub use webhook::serve_webhook;
 pub use operations::{Asked, Operations, Restore, Upgrade, Verdict};
 pub use problem::{Problem, ProblemKind};
 pub use server::serve;
 pub use socket::{BindError, Socket};
+pub use webhook::serve_webhook;
 
 #[cfg(test)]
 mod tests;

@@ -124,7 +124,14 @@ mod tests {
         let check = |name, value: &str, body: &[u8]| is_signed(b"key", &headers(name, value), body);
         assert!(check(SIGNATURE, good, b"hello"));
         assert!(!check(SIGNATURE, good, b"hello!"));
-        for bad in ["", "sha256=", "sha256=93", "sha256=zz", "sha1=9307", "9307b3"] {
+        for bad in [
+            "",
+            "sha256=",
+            "sha256=93",
+            "sha256=zz",
+            "sha1=9307",
+            "9307b3",
+        ] {
             assert!(!check(SIGNATURE, bad, b"hello"), "{bad}");
         }
         assert!(check(TOKEN, "key", b""));

@@ -33,8 +33,8 @@ use cb_core::types::{TenantName, Version};
 use tokio_util::sync::CancellationToken;
 
 use crate::acme::Acme;
-use crate::disk::Disks;
 use crate::certificate_watch::CertificateWatch;
+use crate::disk::Disks;
 use crate::ledger::{Ledger, Request};
 use crate::metrics::Metrics;
 use crate::offsite::Offsite;
@@ -190,8 +190,10 @@ impl<H: cb_host::Host> Engine<H> {
                     problems: problem.into_iter().collect(),
                     ..Findings::default()
                 };
-                self.report(&record, &findings, &BTreeMap::new()).await;
-                return Again::OnChange;
+                return match self.report(&record, &findings, &BTreeMap::new()).await {
+                    true => Again::OnChange,
+                    false => Again::Backoff,
+                };
             }
             Operated::Waiting(problem) => Some(problem),
             Operated::Idle => None,
@@ -254,8 +256,10 @@ impl<H: cb_host::Host> Engine<H> {
         }
         self.look_at_schema(&record, &mut findings, health.values());
         self.want_certificate(&record, &findings);
-        self.report(&record, &findings, &health).await;
-        again
+        match self.report(&record, &findings, &health).await {
+            true => again,
+            false => Again::Backoff,
+        }
     }
 
     /// Plans and executes until nothing is left to do. Returns whether

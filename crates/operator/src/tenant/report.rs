@@ -14,12 +14,13 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Again, Engine, Findings, events};
 
 impl<H: cb_host::Host> Engine<H> {
+    /// Returns whether the status is written.
     pub(super) async fn report(
         &self,
         record: &Record,
         findings: &Findings,
         health: &BTreeMap<ObjectName, Health>,
-    ) {
+    ) -> bool {
         let name = record.name();
         let previous = self.state.status(name);
         let now = crate::now();
@@ -38,8 +39,9 @@ impl<H: cb_host::Host> Engine<H> {
         if previous.as_deref() != Some(&status) {
             self.announce(name, previous.as_deref(), &status);
         }
-        self.sink.write(record, &status).await;
+        let written = self.sink.write(record, &status).await;
         self.state.set_status(name, status);
+        written
     }
 
     /// Reports that the tenant could not be looked at.
@@ -72,7 +74,8 @@ impl<H: cb_host::Host> Engine<H> {
     fn certificate(&self, record: &Record, findings: &Findings) -> Option<Verdict> {
         let tls = findings.desired.as_ref()?.tls.as_ref()?;
         let served = tls.certificate.as_ref().map(|(_, facts)| facts);
-        let warn = SignedDuration::from_hours(24 * i64::from(self.spec.spec.certificates.warn_days));
+        let warn =
+            SignedDuration::from_hours(24 * i64::from(self.spec.spec.certificates.warn_days));
         let issuing = self.acme.as_ref();
         let issuing = issuing.map_or(Issuing::Quiet, |acme| acme.issuing(record.name()));
         Some(certificate::judge(

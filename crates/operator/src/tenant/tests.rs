@@ -59,7 +59,9 @@ struct NoSink;
 
 #[async_trait]
 impl StatusSink for NoSink {
-    async fn write(&self, _: &Record, _: &TenantStatus) {}
+    async fn write(&self, _: &Record, _: &TenantStatus) -> bool {
+        true
+    }
     async fn remove(&self, _: &TenantName, _: &str) {}
 }
 
