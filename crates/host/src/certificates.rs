@@ -31,11 +31,13 @@ const MAX_SIZE: u64 = 256 << 10;
 const MAX_CHAIN: usize = 10;
 
 type Checked = Result<Pair, String>;
+/// The two files as they were, and what was found in them.
+type Given = (Stamp, Stamp, Checked);
 
 /// What was read of certificates.
 #[derive(Debug, Default)]
 pub(crate) struct CertificateLooks {
-    given: Mutex<HashMap<(PathBuf, PathBuf), (Stamp, Stamp, Checked)>>,
+    given: Mutex<HashMap<(PathBuf, PathBuf), Given>>,
     kept: Mutex<HashMap<PathBuf, (Stamp, Option<Pair>)>>,
 }
 

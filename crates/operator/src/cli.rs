@@ -321,12 +321,12 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Where the API is over TCP, and with which certificate.
+type Remote = (SocketAddr, Arc<ServerConfig>);
+
 /// Tokens, the log of changes, and the address and certificate of the API over
 /// TCP, if the Host has it.
-fn access_of(
-    spec: &Host,
-    layout: &Layout,
-) -> anyhow::Result<(Access, Option<(SocketAddr, Arc<ServerConfig>)>)> {
+fn access_of(spec: &Host, layout: &Layout) -> anyhow::Result<(Access, Option<Remote>)> {
     let api = &spec.spec.api;
     let given = api.tls.as_ref().map(|tls| {
         (

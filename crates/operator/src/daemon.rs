@@ -223,7 +223,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
                 collect::sinks(sheet, &alerts.counts())?;
             }
             let rollouts = daemon.rollouts.published().list().items;
-            collect::rollouts(sheet, rollouts.iter().map(|(_, kept)| &*kept.value))?;
+            collect::rollouts(sheet, rollouts.values().map(|kept| &*kept.value))?;
             collect::queue(sheet, daemon.controller.stats())
         });
     }

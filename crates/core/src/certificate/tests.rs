@@ -65,7 +65,10 @@ fn a_given_pair_that_is_no_good_leaves_the_one_before() {
     );
     // A given pair may end earlier than the one before: a person chose it.
     assert_eq!(
-        chosen(&tenant, &seen(Some(Ok(good.clone())), &[newer.clone()])),
+        chosen(
+            &tenant,
+            &seen(Some(Ok(good.clone())), std::slice::from_ref(&newer))
+        ),
         (Some(9), None)
     );
     let broken = chosen(&tenant, &seen(Some(Err("it is no pair")), &old));

@@ -48,21 +48,21 @@ pub(super) fn open(path: &Path) -> Result<Option<OwnedFd>> {
     }
 }
 
+/// What is shown each folder and file, open.
+pub(super) type Visit<'a> = dyn FnMut(BorrowedFd<'_>, FileType) -> Result<()> + 'a;
+
 /// Counts a folder with all that is in it, and shows each folder and each
 /// regular file to `visit`, open. A folder is shown before what is in it.
 ///
 /// # Errors
 /// The first of the system's or of `visit`; what vanishes meanwhile is none.
-pub(super) fn walk(
-    folder: &OwnedFd,
-    visit: Option<&mut dyn FnMut(BorrowedFd<'_>, FileType) -> Result<()>>,
-) -> Result<Counted> {
+pub(super) fn walk<'a>(folder: &OwnedFd, visit: Option<&'a mut Visit<'a>>) -> Result<Counted> {
     bounded(folder, visit, MOST)
 }
 
-fn bounded(
+fn bounded<'a>(
     folder: &OwnedFd,
-    visit: Option<&mut dyn FnMut(BorrowedFd<'_>, FileType) -> Result<()>>,
+    visit: Option<&'a mut Visit<'a>>,
     most: Bounds,
 ) -> Result<Counted> {
     let stat = look(folder, c"")?;
@@ -81,7 +81,7 @@ fn bounded(
 }
 
 struct Walk<'a> {
-    visit: Option<&'a mut dyn FnMut(BorrowedFd<'_>, FileType) -> Result<()>>,
+    visit: Option<&'a mut Visit<'a>>,
     /// The mount that the walk is on. Not the device: on an overlay, as in a
     /// container, files have others than their folders.
     mount: u64,

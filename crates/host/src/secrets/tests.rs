@@ -1,5 +1,6 @@
 //! Reading secrets from a folder, without systemd.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use ::age::x25519;

@@ -99,10 +99,10 @@ impl Found<'_> {
             self.file(path, content, Credential::MODE);
         }
         let files = self.host.snapshot().files;
-        let left = files.keys().find(|path| {
+        let stray = files.keys().find(|path| {
             path.parent() == Some(&desired.credentials_folder) && !credentials.contains_key(*path)
         });
-        self.check(left.is_none(), format!("{left:?} is left over"));
+        self.check(stray.is_none(), format!("{stray:?} is left over"));
         let mut units = BTreeSet::new();
         for service in &desired.services {
             let unit = service.unit.as_str();

@@ -366,7 +366,7 @@ impl World {
             Event::RemoveI360 => host.delete(I360),
             Event::ChangeSecret(one) => {
                 let value = if one { "one" } else { "two" };
-                set_secret(&host, value);
+                set_secret(host, value);
             }
             Event::Reboot => host.reboot(),
         }

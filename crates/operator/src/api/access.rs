@@ -115,9 +115,12 @@ pub(super) async fn guard(State(api): Shared, mut request: Request, next: Next) 
         return next.run(request).await;
     };
     let judged = judge(&api, access, origin.as_ref(), &request);
-    let user = match (&judged, &origin) {
-        (Ok(caller), Some(Origin::Remote(_))) => caller.user(),
-        (Err((Some(caller), _)), _) => caller.user(),
+    let caller = match &judged {
+        Ok(caller) => Some(caller),
+        Err(refused) => refused.0.as_ref(),
+    };
+    let user = match (caller, &origin) {
+        (Some(caller), Some(Origin::Remote(_))) => caller.user(),
         (_, Some(Origin::Socket(Some(peer)))) => user_of(peer.uid()),
         _ => "anonymous".to_owned(),
     };
@@ -126,7 +129,7 @@ pub(super) async fn guard(State(api): Shared, mut request: Request, next: Next) 
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err((_, failure)) => failure.into_response(),
+        Err(refused) => refused.1.into_response(),
     };
     if changes(&method, uri.path()) && !is_dry(uri.query().unwrap_or_default()) {
         let header = response.headers().get("x-cb-result");
@@ -154,14 +157,14 @@ fn judge(
     access: &Access,
     origin: Option<&Origin>,
     request: &Request,
-) -> Result<Caller, (Option<Caller>, Failure)> {
+) -> Result<Caller, Box<(Option<Caller>, Failure)>> {
     let need = Need::of(request.method(), request.uri().path());
     if matches!(origin, Some(Origin::Socket(_))) || need == Need::Nothing {
         return Ok(Caller { token: None });
     }
     let token = bearer(request.headers()).and_then(|secret| access.tokens.find(secret));
     let Some(token) = token else {
-        return Err((None, unauthorized()));
+        return Err(Box::new((None, unauthorized())));
     };
     let caller = Caller { token: Some(token) };
     if may(api, &caller, &need) {
@@ -182,7 +185,7 @@ fn judge(
             ),
         ),
     };
-    Err((Some(caller), failure))
+    Err(Box::new((Some(caller), failure)))
 }
 
 fn may(api: &Api, caller: &Caller, need: &Need) -> bool {
