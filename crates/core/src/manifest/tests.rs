@@ -231,7 +231,8 @@ fn names_that_others_set_and_names_set_twice_are_refused() {
             )),
             "{message}"
         );
-        let message = error(&with(TENANT, "API_KEY", name));
+        let variable = format!("name: {name}, delivery: Environment");
+        let message = error(&with(TENANT, "name: API_KEY", &variable));
         assert!(
             message.starts_with("a.yaml:16:14: spec.secretRefs[0].name: "),
             "{message}"
@@ -240,7 +241,9 @@ fn names_that_others_set_and_names_set_twice_are_refused() {
     for name in ["PATH", "LD_PRELOAD", "CB_FEATURE", "CB_PORT"] {
         assert_eq!(shown_errors(&with(TENANT, "LOG_LEVEL", name)), [""; 0]);
     }
-    assert!(error(&with(TENANT, "API_KEY", "LOG_LEVEL")).contains("is set in `spec.env` too"));
+    let variable = "name: LOG_LEVEL, delivery: Environment";
+    let message = error(&with(TENANT, "name: API_KEY", variable));
+    assert!(message.contains("is set in `spec.env` too"), "{message}");
 }
 
 #[test]

@@ -10,6 +10,9 @@ use cb_host::memory::{MemoryHost, Node, Snapshot};
 use super::operator::{Wanted, World};
 use super::scenario::I360;
 
+/// Where the tenant's secrets are; files there have no mark.
+const CREDENTIALS: &str = "/etc/cb/tenants/ky04/credentials";
+
 /// Whether a file has the tenant's mark.
 fn ours(text: &str) -> bool {
     text.starts_with("# cb-operator: owner=tenant/ky04\n")
@@ -184,7 +187,8 @@ pub(crate) fn leftovers(snapshot: &Snapshot, with_data: bool) -> Vec<String> {
     for (path, node) in &snapshot.files {
         let kept = path.starts_with("/etc/sysusers.d") || path.starts_with("/etc/cb/tenants");
         let archived = path.starts_with("/var/lib/cb/backups");
-        if node.content().is_some_and(ours) && !(archived || kept && !with_data) {
+        let is_ours = node.content().is_some_and(ours) || path.starts_with(CREDENTIALS);
+        if is_ours && !(archived || kept && !with_data) {
             left.push(path.display().to_string());
         }
     }
@@ -218,7 +222,8 @@ pub(crate) fn foreign(snapshot: &Snapshot) -> Snapshot {
         let named = path.to_string_lossy().contains("ky04");
         match node {
             Node::File { content, .. } => {
-                !shared(path) && !ours(content) && !path.starts_with("/var/lib/cb/")
+                let ours = ours(content) || path.starts_with(CREDENTIALS);
+                !shared(path) && !ours && !path.starts_with("/var/lib/cb/")
             }
             _ => !named && !shared(path),
         }
