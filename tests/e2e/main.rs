@@ -26,6 +26,7 @@ mod odd;
 mod offsite;
 mod ownership;
 mod ports;
+mod quota;
 mod releases;
 mod requests;
 mod rollout;
