@@ -325,12 +325,7 @@ pub(super) async fn reconcile(
     Extension(peer): Extension<Peer>,
     uri: Uri,
 ) -> Answer {
-    let Ok(Path(name)) = path else {
-        return Err(no_such_path(uri.path()));
-    };
-    let kind = Kind::Tenant;
-    let missing = || Failure::not_found(kind, &name);
-    api.object(kind, &name).ok_or_else(missing)?;
+    let (kind, name) = (Kind::Tenant, tenant_in(path, &uri, &api)?);
     log(peer, kind, &name, "reconcile", false);
     let (backend, target) = (Arc::clone(&api.backend), name.clone());
     api.finish(
@@ -338,7 +333,28 @@ pub(super) async fn reconcile(
         (kind, &name),
     )
     .await?;
-    let object = api.object(kind, &name).ok_or_else(missing)?;
+    tenant_as_it_is(&name, &api)
+}
+
+/// The tenant that a path names, which there must be.
+pub(super) fn tenant_in(
+    path: Result<Path<String>, PathRejection>,
+    uri: &Uri,
+    api: &Api,
+) -> Result<String, Failure> {
+    let Ok(Path(name)) = path else {
+        return Err(no_such_path(uri.path()));
+    };
+    match api.object(Kind::Tenant, &name) {
+        Some(_) => Ok(name),
+        None => Err(Failure::not_found(Kind::Tenant, &name)),
+    }
+}
+
+/// Answers with a tenant after something was done to it.
+pub(super) fn tenant_as_it_is(name: &str, api: &Api) -> Answer {
+    let object = api.object(Kind::Tenant, name);
+    let object = object.ok_or_else(|| Failure::not_found(Kind::Tenant, name))?;
     Ok(Json(object).into_response())
 }
 

@@ -12,9 +12,8 @@ use axum::{Json, Router};
 use cb_core::api::Kind;
 use serde_json::json;
 
-use super::changes::{Peer, log};
-use super::routes::{Answer, Api, Shared, no_such_path};
-use super::status::Failure;
+use super::changes::{Peer, log, tenant_as_it_is, tenant_in};
+use super::routes::{Answer, Api, Shared};
 
 /// The paths.
 pub(super) fn routes() -> Router<Arc<Api>> {
@@ -34,16 +33,10 @@ async fn restart(
     Extension(peer): Extension<Peer>,
     uri: Uri,
 ) -> Answer {
-    let Ok(Path(name)) = path else {
-        return Err(no_such_path(uri.path()));
-    };
-    let kind = Kind::Tenant;
-    let missing = || Failure::not_found(kind, &name);
-    api.object(kind, &name).ok_or_else(missing)?;
+    let (kind, name) = (Kind::Tenant, tenant_in(path, &uri, &api)?);
     let (backend, target) = (Arc::clone(&api.backend), name.clone());
     api.finish(async move { backend.restart(&target).await }, (kind, &name))
         .await?;
     log(peer, kind, &name, "restarted", false);
-    let object = api.object(kind, &name).ok_or_else(missing)?;
-    Ok(Json(object).into_response())
+    tenant_as_it_is(&name, &api)
 }
