@@ -11,10 +11,34 @@ packages=$packages,prometheus,prometheus-alertmanager
 # A client of the API, a server of certificates, keys for secrets, a file system
 # with quotas, and a server of repositories; a test starts what it needs itself.
 packages=$packages,kubernetes-client,pebble,age,xfsprogs,openssh-server
+# The shells whose completion is tested.
+packages=$packages,zsh,fish
 debootstrap --variant=minbase --include="$packages" "$suite" "$root" "$mirror"
 rm -f "$root"/etc/systemd/system/multi-user.target.wants/prometheus*.service
 rm -f "$root"/etc/systemd/system/*.wants/xfs_scrub* \
     "$root"/etc/systemd/system/*.wants/ssh.service "$root"/etc/systemd/system/sshd.service
+
+# The newer kubectl beside the release's own, which is years older: people have
+# either. It comes with its release's signature, and is pinned besides.
+kubectl=1.32.3+ds-2
+sha256=9825aaf4c14913027aae04af8688e580459f781c829bd5de00cc4dc2cc5a867f
+apt=$(mktemp -d)
+trap 'rm -rf "$apt"' EXIT
+chmod 755 "$apt"
+mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+printf 'deb [signed-by=%s] %s trixie main\n' /usr/share/keyrings/debian-archive-keyring.gpg \
+    "${mirror:-http://deb.debian.org/debian}" >"$apt/sources.list"
+newer() {
+    apt-get -q -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=- \
+        -o Dir::State::lists="$apt/lists" -o Dir::Cache="$apt/cache" \
+        -o APT::Sandbox::User=root -o Acquire::Languages=none "$@"
+}
+newer update
+(cd "$apt" && newer download "kubectl=$kubectl")
+echo "$sha256  $(echo "$apt"/kubectl_*.deb)" | sha256sum -c
+dpkg-deb --fsys-tarfile "$apt"/kubectl_*.deb | tar -xO ./usr/bin/kubectl \
+    >"$root/usr/local/bin/kubectl-1.32"
+chmod 755 "$root/usr/local/bin/kubectl-1.32"
 
 # Nothing here is needed to run.
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* \
