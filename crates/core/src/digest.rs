@@ -1,5 +1,6 @@
 //! Short digests that tell whether two texts are the same.
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 /// The SHA-256 of the parts, each preceded by its length so that moving bytes
@@ -11,11 +12,7 @@ pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
-    hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    HEXLOWER.encode(&hasher.finalize())
 }
 
 /// The SHA-256 of one text; 64 hexadecimal digits. Files are compared by it.

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -36,8 +37,7 @@ impl FingerprintKey {
         let mut mac =
             Hmac::<Sha256>::new_from_slice(&self.0[..]).expect("HMAC takes a key of any length");
         mac.update(value);
-        let digest = mac.finalize().into_bytes();
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        HEXLOWER.encode(&mac.finalize().into_bytes())
     }
 }
 

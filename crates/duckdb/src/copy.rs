@@ -19,12 +19,13 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
+use data_encoding::HEXLOWER;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, ioctl_ficlone, renameat, renameat_with};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::error::Error;
-use crate::files::{self, FileReport, beside, each_chunk, hex};
+use crate::files::{self, FileReport, beside, each_chunk};
 use crate::limits::Watch;
 
 /// A database, and the sidecars that are not empty, that no DuckDB writes while
@@ -290,7 +291,7 @@ fn copy_file(
         let hash = scope.spawn(move || {
             let mut hash = Sha256::new();
             chunks.iter().for_each(|chunk| hash.update(chunk));
-            hex(&hash.finalize())
+            HEXLOWER.encode(&hash.finalize())
         });
         let copied = each_chunk(from, from_path, watch, |chunk| {
             // It only ends when this does.

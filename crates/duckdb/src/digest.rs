@@ -14,12 +14,12 @@
 
 use std::path::Path;
 
+use data_encoding::HEXLOWER;
 use duckdb::Connection;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::files::hex;
 use crate::limits::Watch;
 
 /// The content of one database.
@@ -73,7 +73,7 @@ pub(crate) fn content(
     for definition in texts(connection, DEFINITIONS).map_err(failed)? {
         field(&mut hash, &definition);
     }
-    let definitions = hex(&hash.finalize());
+    let definitions = HEXLOWER.encode(&hash.finalize());
 
     let mut tables = Vec::new();
     for (schema, name) in names(connection).map_err(failed)? {
@@ -90,7 +90,7 @@ pub(crate) fn content(
     }
     let version = version(connection).map_err(failed)?;
     Ok(Content {
-        digest: format!("{version}:{}", hex(&hash.finalize())),
+        digest: format!("{version}:{}", HEXLOWER.encode(&hash.finalize())),
         definitions,
         rows: tables.iter().map(|table| table.rows).sum(),
         tables,
@@ -150,7 +150,7 @@ fn table(connection: &Connection, schema: String, name: String) -> duckdb::Resul
         schema,
         name,
         rows,
-        digest: hex(&hash.finalize()),
+        digest: HEXLOWER.encode(&hash.finalize()),
     })
 }
 

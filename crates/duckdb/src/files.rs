@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -110,7 +111,7 @@ pub(crate) fn report_open(file: &File, path: &Path, watch: &Watch) -> Result<Fil
     Ok(FileReport {
         file: path.to_owned(),
         bytes,
-        sha256: hex(&hash.finalize()),
+        sha256: HEXLOWER.encode(&hash.finalize()),
     })
 }
 
@@ -139,11 +140,6 @@ pub(crate) fn equal(one: &File, other: &File, path: &Path, watch: &Watch) -> Res
         at += size as u64;
     }
     Ok(true)
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Syncs the folder that `path` is in, so that its name outlives a power cut.

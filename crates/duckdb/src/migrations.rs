@@ -11,11 +11,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::files::hex;
 use crate::statements;
 
 /// One numbered change of the schema.
@@ -129,7 +129,7 @@ pub(crate) fn load(folder: &Path) -> Result<Vec<Migration>, Error> {
             return Err(Error::NotRegular { path });
         }
         let bytes = fs::read(&path).map_err(io(&path))?;
-        let sha256 = hex(&Sha256::digest(&bytes));
+        let sha256 = HEXLOWER.encode(&Sha256::digest(&bytes));
         let sql = String::from_utf8(bytes).map_err(|_| Refused::Text { file: path.clone() })?;
         migrations.push(Migration {
             file: format!("{version:04}_{name}.sql"),

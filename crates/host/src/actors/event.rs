@@ -4,6 +4,8 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
+use data_encoding::HEXLOWER;
+
 /// `struct fanotify_event_metadata` without the records.
 const METADATA: usize = 24;
 /// The version that this is written for.
@@ -60,14 +62,9 @@ impl Handle {
                 .split(' ')
                 .find_map(|field| field.strip_prefix(name)?.strip_prefix(':'))
         };
-        let hex = field("f_handle")?;
-        let digits = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
         Some(Self {
             kind: i32::from_str_radix(field("fhandle-type")?, 16).ok()?,
-            bytes: (0..hex.len())
-                .step_by(2)
-                .map(digits)
-                .collect::<Option<_>>()?,
+            bytes: HEXLOWER.decode(field("f_handle")?.as_bytes()).ok()?,
         })
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use cb_core::backup::{Backup, BackupFile};
 use cb_core::database::{JobError, JobFailure};
 use cb_core::types::BackupId;
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use super::error::failed;
@@ -131,8 +132,7 @@ pub(super) fn compare(folder: &Path, files: &[BackupFile]) -> Result<(), JobErro
 pub(super) fn sha256(mut from: impl Read) -> io::Result<String> {
     let mut hasher = Sha256::new();
     io::copy(&mut from, &mut hasher)?;
-    let digest = hasher.finalize();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(HEXLOWER.encode(&hasher.finalize()))
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _};
 use std::path::{Component, Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
 use tar::EntryType;
 
 use super::ReleaseError;
-use super::sums::hex;
 use super::tree::{Builder, hostile, open_plain, unreadable};
 
 /// Unpacks an archive that has this checksum.
@@ -148,7 +148,7 @@ impl<R: Read> Hashing<R> {
 
     fn check(mut self, path: &Path, expected: &str) -> Result<(), ReleaseError> {
         io::copy(&mut self, &mut io::sink()).map_err(|e| unreadable(path, e))?;
-        let found = hex(&self.hasher.finalize());
+        let found = HEXLOWER.encode(&self.hasher.finalize());
         if found == expected {
             return Ok(());
         }

@@ -15,6 +15,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -377,10 +378,5 @@ fn names(root: &Path, folder: &Path) -> io::Result<Vec<PathBuf>> {
 fn digest(path: &Path) -> io::Result<String> {
     let mut hasher = Sha256::new();
     io::copy(&mut open_plain(path)?, &mut hasher)?;
-    Ok(hex(&hasher.finalize()))
-}
-
-/// A digest as it is shown.
-pub(super) fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(HEXLOWER.encode(&hasher.finalize()))
 }

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
+use data_encoding::HEXLOWER;
+
 use super::*;
 use crate::systemd::Systemd;
 use crate::users::Users;
@@ -44,10 +46,7 @@ impl Place {
         use sha2::Digest as _;
         let path = self.path("release.tar.gz");
         std::fs::write(&path, archive).unwrap();
-        let sha256: String = sha2::Sha256::digest(archive)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let sha256 = HEXLOWER.encode(&sha2::Sha256::digest(archive));
         let path = path.display();
         let json = format!(r#"{{"name":"v1","archive":{{"path":"{path}","sha256":"{sha256}"}}}}"#);
         self.release(&json)

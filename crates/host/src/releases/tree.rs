@@ -14,9 +14,10 @@ use std::os::unix::fs::{
 use std::path::{Component, Path, PathBuf};
 
 use cb_core::observed::User;
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
-use super::sums::{SUMS, Sums, hex};
+use super::sums::{SUMS, Sums};
 use super::{Limits, MANIFEST, ReleaseError};
 use crate::files::{self, FileError, FileSpec};
 
@@ -149,7 +150,8 @@ impl Builder {
         let permissions = fs::Permissions::from_mode(mode);
         file.set_permissions(permissions).map_err(failed)?;
         file.sync_all().map_err(failed)?;
-        self.sums.insert(entry.to_owned(), hex(&hasher.finalize()));
+        self.sums
+            .insert(entry.to_owned(), HEXLOWER.encode(&hasher.finalize()));
         Ok(())
     }
 

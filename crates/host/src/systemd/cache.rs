@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use cb_core::observed::{Exit, UnitState};
+use data_encoding::HEXLOWER;
 use zbus::{OwnedObjectPath, Variant};
 
 /// One row of `ListUnits`: name, description, load state, active state, sub
@@ -179,13 +180,12 @@ pub(super) fn hex(value: &Variant<'_>) -> Option<String> {
     let Variant::Array(bytes) = value else {
         return None;
     };
-    bytes
-        .iter()
-        .map(|byte| match byte {
-            Variant::U8(byte) => Some(format!("{byte:02x}")),
-            _ => None,
-        })
-        .collect()
+    let byte = |byte: &Variant<'_>| match byte {
+        Variant::U8(byte) => Some(*byte),
+        _ => None,
+    };
+    let bytes: Vec<u8> = bytes.iter().map(byte).collect::<Option<_>>()?;
+    Some(HEXLOWER.encode(&bytes))
 }
 
 /// The service that an object path stands for: everything but letters and

@@ -1,12 +1,12 @@
 //! The tokens: one file each, without the secret, in a folder of root's.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use cb_core::access::{Role, SECRET_PREFIX, Scope, Token, digest_of};
 use cb_core::types::ObjectName;
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use rand::TryRngCore as _;
 
@@ -135,11 +135,7 @@ fn secret() -> Result<String, TokenError> {
     rand::rngs::OsRng
         .try_fill_bytes(&mut bytes)
         .map_err(|error| TokenError::Failed(format!("there is no randomness: {error}")))?;
-    let mut secret = SECRET_PREFIX.to_owned();
-    for byte in bytes {
-        let _ = write!(secret, "{byte:02x}");
-    }
-    Ok(secret)
+    Ok(format!("{SECRET_PREFIX}{}", HEXLOWER.encode(&bytes)))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use cb_core::types::{HostPath, HttpUrl};
 use cb_host::files::{FileCache, chain};
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, Mac as _};
 use reqwest::header::CONTENT_TYPE;
 use sha2::Sha256;
@@ -157,8 +158,7 @@ fn signature(key: &str, body: &str) -> Result<String, DeliveryError> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes())
         .map_err(|error| DeliveryError(error.to_string()))?;
     mac.update(body.as_bytes());
-    let bytes = mac.finalize().into_bytes();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = HEXLOWER.encode(&mac.finalize().into_bytes());
     Ok(format!("sha256={hex}"))
 }
 

@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use cb_host::files::chain;
+use data_encoding::HEXLOWER_PERMISSIVE;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use tokio_util::sync::CancellationToken;
@@ -90,7 +91,9 @@ fn is_signed(secret: &[u8], headers: &HeaderMap, body: &[u8]) -> bool {
     };
     let header = |name: &str| headers.get(name).map(|value| value.as_bytes());
     if let Some(signature) = header(SIGNATURE) {
-        let given = signature.strip_prefix(b"sha256=").and_then(bytes_of_hex);
+        let given = signature
+            .strip_prefix(b"sha256=")
+            .and_then(|hex| HEXLOWER_PERMISSIVE.decode(hex).ok());
         let mac = given.zip(of(body));
         return mac.is_some_and(|(given, mac)| mac.verify_slice(&given).is_ok());
     }
@@ -98,15 +101,6 @@ fn is_signed(secret: &[u8], headers: &HeaderMap, body: &[u8]) -> bool {
     let token = header(TOKEN).and_then(of);
     let mac = token.zip(of(secret));
     mac.is_some_and(|(token, mac)| mac.verify(&token.finalize().into_bytes()).is_ok())
-}
-
-fn bytes_of_hex(hex: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(hex).ok()?;
-    if text.len() % 2 == 1 || !text.is_ascii() {
-        return None;
-    }
-    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).ok();
-    (0..text.len()).step_by(2).map(byte).collect()
 }
 
 #[cfg(test)]
