@@ -20,7 +20,7 @@ pub mod nftables;
 pub mod nginx;
 pub mod releases;
 mod retry;
-mod secrets;
+pub mod secrets;
 pub mod sockets;
 pub mod source;
 pub mod sysctl;

@@ -97,6 +97,12 @@ impl FileError {
     pub fn is_no_space(&self) -> bool {
         matches!(self, FileError::NoSpace { .. })
     }
+
+    /// Whether there is nothing at the path.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, FileError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
 }
 
 /// An error with all of its sources in one line.

@@ -13,12 +13,12 @@
 //! quotes a secret or a key (law 11).
 
 mod age;
+mod file;
 mod sops;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::fd::OwnedFd;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -29,14 +29,16 @@ use cb_core::layout::Layout;
 use cb_core::observed::Scope;
 use cb_core::secret::{FingerprintKey, Opened, SecretSource, SecretValue};
 use cb_core::types::{CredentialName, TenantName};
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::HostError;
-use crate::files::{self, FileError, FileSpec, MAX_READ, Stamp, chain};
+use crate::files::{self, FileError, FileSpec, Stamp, chain};
 use crate::systemd::{End, Systemd, Transient};
 use age::Identities;
+
+pub(crate) use file::SecretFile;
+pub use file::{SecretFileError, read_secret};
 
 /// How long systemd may take to decrypt a credential; a TPM is slow.
 const DECRYPT: Duration = Duration::from_secs(60);
@@ -121,20 +123,17 @@ impl Secrets {
         folder: &Path,
         before: Option<Known>,
     ) -> Result<Known, String> {
-        let (fd, path) = match source {
+        let opened = match source {
             SecretSource::File(path) | SecretSource::Credential { file: path, .. } => {
-                (open(path), path.clone())
+                SecretFile::open(path)
             }
             SecretSource::Age(_) | SecretSource::Sops(_) => {
                 let below = folder.join(source.beside().unwrap_or_default());
-                let path = self.manifests.join(&below);
-                (open_below(&self.manifests, &below), path)
+                SecretFile::open_below(&self.manifests, &below)
             }
         };
-        let failed = |error: io::Error| chain(&FileError::io("read", &path, error));
-        let fd = fd.map_err(failed)?;
-        let stat = rustix::fs::fstat(&fd).map_err(|error| failed(error.into()))?;
-        let file = Stamp::of(&stat);
+        let opened = opened.map_err(|error| chain(&error))?;
+        let (file, path) = (opened.stamp(), opened.path().to_owned());
         let needs_keys = matches!(source, SecretSource::Age(_) | SecretSource::Sops(_));
         let identities = needs_keys.then(|| self.stamp_of_keys()).flatten();
         // What failed is tried again: it may have been systemd, or a TPM.
@@ -145,9 +144,9 @@ impl Secrets {
             return Ok(known);
         }
         if let SecretSource::File(_) = source {
-            check_private(&stat).map_err(|problem| format!("{} {problem}", path.display()))?;
+            opened.check_private().map_err(|error| chain(&error))?;
         }
-        let content = content(fd, &stat).map_err(failed)?;
+        let content = opened.content().map_err(|error| chain(&error))?;
         let read = self.decrypt(source, &path, &content).await;
         let read = read.map_err(|reason| match reason.starts_with('/') {
             true => reason,
@@ -192,17 +191,13 @@ impl Secrets {
     fn identities(&self) -> Result<Identities, String> {
         let path = &self.identity_file;
         let wrong = |problem: String| format!("{}: {problem}", path.display());
-        let fd = open(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => wrong(
+        let content = read_secret(path).map_err(|error| match &error {
+            SecretFileError::File(missing) if missing.is_not_found() => wrong(
                 "there is no such file; `age-keygen -o` makes the host's key there (Host: secrets.ageIdentityFile)"
                     .to_owned(),
             ),
-            _ => chain(&FileError::io("read", path, error)),
+            _ => chain(&error),
         })?;
-        let failed = |error: io::Error| chain(&FileError::io("read", path, error));
-        let stat = rustix::fs::fstat(&fd).map_err(|error| failed(error.into()))?;
-        check_private(&stat).map_err(|problem| format!("{} {problem}", path.display()))?;
-        let content = content(fd, &stat).map_err(failed)?;
         Identities::parse(&content).map_err(wrong)
     }
 
@@ -239,66 +234,13 @@ impl Secrets {
     }
 }
 
-/// Refuses a secret that somebody else than its owner, root, can read.
-fn check_private(stat: &Stat) -> Result<(), String> {
-    let own = rustix::process::geteuid().as_raw();
-    match stat.st_mode & 0o077 == 0 && stat.st_uid == own {
-        true => Ok(()),
-        false => Err(
-            "is a secret that others than root can read or change; `chown root` and `chmod 600` it"
-                .to_owned(),
-        ),
-    }
-}
-
-/// `NONBLOCK` because a FIFO may be there.
-const FLAGS: OFlags = OFlags::RDONLY
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::CLOEXEC);
-
-fn open(path: &Path) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open(path, FLAGS, Mode::empty())?)
-}
-
-/// Opens a file below a folder and nowhere else, without following links. The
-/// folder itself may be one.
-fn open_below(folder: &Path, below: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(CWD, folder, flags, Mode::empty())?;
-    let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    Ok(rustix::fs::openat2(
-        root,
-        below,
-        FLAGS,
-        Mode::empty(),
-        within,
-    )?)
-}
-
-fn content(fd: OwnedFd, stat: &Stat) -> io::Result<Zeroizing<Vec<u8>>> {
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let mut content = Zeroizing::new(Vec::new());
-    File::from(fd)
-        .take(MAX_READ + 1)
-        .read_to_end(&mut content)?;
-    if content.len() as u64 > MAX_READ {
-        let message = format!("it has more than {MAX_READ} bytes");
-        return Err(io::Error::other(message));
-    }
-    Ok(content)
-}
-
 /// The key of fingerprints. If it is lost, all tenants with secrets are
 /// restarted once.
 fn fingerprint_key(path: &Path) -> Result<FingerprintKey, HostError> {
-    let failed = |error: io::Error| HostError(chain(&FileError::io("read", path, error)));
-    match open(path) {
-        Ok(fd) => {
-            let stat = rustix::fs::fstat(&fd).map_err(|error| failed(error.into()))?;
-            let content = content(fd, &stat).map_err(failed)?;
+    let failed = |error: FileError| HostError(chain(&error));
+    match SecretFile::open(path) {
+        Ok(file) => {
+            let content = file.content().map_err(failed)?;
             let key = content.as_slice().try_into().map_err(|_| {
                 let message = format!(
                     "{} has {} bytes instead of 32; remove it, and a new one is made",
@@ -309,12 +251,13 @@ fn fingerprint_key(path: &Path) -> Result<FingerprintKey, HostError> {
             })?;
             Ok(FingerprintKey::new(key))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        Err(error) if error.is_not_found() => {
+            let source = Path::new("/dev/urandom");
             let mut key = [0; 32];
-            let mut random = File::open("/dev/urandom").map_err(failed)?;
-            random.read_exact(&mut key).map_err(failed)?;
-            let written = files::write(path, &key, FileSpec::own(0o600));
-            written.map_err(|error| HostError(chain(&error)))?;
+            File::open(source)
+                .and_then(|mut random| random.read_exact(&mut key))
+                .map_err(|error| failed(FileError::io("read", source, error)))?;
+            files::write(path, &key, FileSpec::own(0o600)).map_err(failed)?;
             Ok(FingerprintKey::new(key))
         }
         Err(error) => Err(failed(error)),

@@ -20,7 +20,7 @@ mod publish;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,11 +28,11 @@ use cb_core::api::GitRepository;
 use cb_core::source::{Commit, History};
 use cb_core::types::{CommitId, shown};
 
-use crate::files::{self, FileSpec};
-use crate::files::{FileCache, chain};
+use crate::files::{self, FileError, FileSpec};
 use crate::releases::error::failure;
 use crate::releases::workers::{SOURCE, Turn, Workers, has_program};
 use crate::releases::{ReleaseError, blocking};
+use crate::secrets::{SecretFile, SecretFileError};
 use crate::systemd::{End, Outcome, Transient};
 
 pub use publish::{current, publish, published};
@@ -58,13 +58,8 @@ const PUSH: &str = include_str!("push.sh");
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// A key, token or list of signers cannot be used.
-    #[error("{}: {problem}", path.display())]
-    Credential {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, and what would be right.
-        problem: String,
-    },
+    #[error(transparent)]
+    Credential(#[from] SecretFileError),
     /// The repository was not read.
     #[error("cannot fetch `{reference}` of {repository}: {reason}")]
     Fetch {
@@ -387,38 +382,15 @@ fn credentials(git: &GitRepository) -> Vec<(&'static str, PathBuf, bool)> {
     all.into_iter().filter_map(given).collect()
 }
 
-/// What is in a file with a secret, without blanks at its ends.
-///
-/// # Errors
-/// It cannot be read, is empty, or others than root can read it.
-pub fn read_secret(path: &Path) -> Result<Vec<u8>, SourceError> {
-    check_credential(path, true)?;
-    let wrong = |problem: String| SourceError::Credential {
-        path: path.to_owned(),
-        problem,
-    };
-    let content = FileCache::content(path).map_err(|error| wrong(chain(&error)))?;
-    match content.trim_ascii() {
-        [] => Err(wrong("is empty".to_owned())),
-        secret => Ok(secret.to_owned()),
+/// Checks a file here, as systemd's words for a credential that is not there
+/// name no file.
+fn check_credential(path: &Path, secret: bool) -> Result<(), SecretFileError> {
+    if secret {
+        return SecretFile::open(path)?.check_private();
     }
-}
-
-/// systemd's words for a credential that is not there name no file.
-fn check_credential(path: &Path, secret: bool) -> Result<(), SourceError> {
-    let wrong = |problem: String| SourceError::Credential {
-        path: path.to_owned(),
-        problem,
-    };
-    let found = path
-        .metadata()
-        .map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    if !found.is_file() {
-        return Err(wrong("is not a regular file".to_owned()));
+    let failed = |error: io::Error| FileError::io("read", path, error);
+    match path.metadata().map_err(failed)?.is_file() {
+        true => Ok(()),
+        false => Err(failed(io::Error::other("it is no regular file")).into()),
     }
-    if secret && (found.mode() & 0o077 != 0 || found.uid() != 0) {
-        let problem = "is a secret that others than root can read; `chown root` and `chmod 600` it";
-        return Err(wrong(problem.to_owned()));
-    }
-    Ok(())
 }

@@ -64,7 +64,7 @@ pub async fn serve_webhook(
 async fn wake(State(hook): State<Arc<Hook>>, headers: HeaderMap, body: Bytes) -> Response {
     let path = hook.secret.clone();
     // For each message, so that a new secret takes effect at once.
-    let read = move || cb_host::source::read_secret(&path).map_err(|error| chain(&error));
+    let read = move || cb_host::secrets::read_secret(&path).map_err(|error| chain(&error));
     let secret = tokio::task::spawn_blocking(read).await;
     let secret = match secret.unwrap_or_else(|error| Err(error.to_string())) {
         Ok(secret) => secret,
