@@ -1,20 +1,22 @@
 //! Takes readings of the folder of manifests into the state.
 //!
 //! What a reading means is decided by `cb_core::admission`; here it is carried
-//! out: records are written, passes are woken, refusals are reported where a
-//! person looks. A reading is always judged whole, so nothing depends on
+//! out: records are written, passes are woken, and `reports` tells of refusals
+//! where a person looks. A reading is always judged whole, so nothing depends on
 //! having seen the one before.
+
+mod reports;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cb_core::admission::{
     Admission, Change, Decision, Known, KnownApplication, KnownTenant, Scan as Manifests, admit,
 };
-use cb_core::api::{Application, Host, Kind, Tenant};
+use cb_core::api::{Application, DeletionPolicy, Host, Kind, Tenant};
 use cb_core::event::{Event, Reason};
-use cb_core::manifest::{Diagnostic, File, parse};
+use cb_core::manifest::{File, parse};
 use cb_core::patch::Provenance;
 use cb_core::record::{Phase, Record};
 use cb_core::releases::run_by;
@@ -22,6 +24,7 @@ use cb_core::secret::SecretSource;
 use cb_core::types::{ObjectName, TenantName, is_sealed_file};
 use cb_runtime::{FileRead, Filter, Scan};
 
+use self::reports::Reports;
 use crate::recorder::Recorder;
 use crate::state::{ApplicationRecord, State};
 use crate::status_file::StatusFiles;
@@ -49,15 +52,13 @@ impl Filter for ManifestFiles {
 /// When what could not be saved is judged again, in milliseconds: nothing else
 /// would bring it up, as a reading that is the same is not given again.
 const RETRY: u64 = 5000;
-/// What alerts say is not as it should be.
-const MANIFESTS: &str = "ManifestsAccepted";
-
 /// Takes readings into the state.
 pub struct Catalog {
     state: Arc<State>,
     host: Arc<Host>,
     status: Arc<StatusFiles>,
     recorder: Recorder,
+    reports: Reports,
     seen: Mutex<Seen>,
     /// The commit that the folder of manifests is, if it is one.
     revision: Mutex<Option<String>>,
@@ -79,19 +80,6 @@ struct Seen {
     sequence: u64,
     /// Why it is not complete.
     problem: Option<String>,
-    /// The manifests that never became tenants and have a status file.
-    refused: Refused,
-    /// What was reported of files without a tenant, and of pruning.
-    reported: BTreeSet<String>,
-}
-
-/// Manifests that never became tenants.
-#[derive(Clone, Default)]
-struct Refused {
-    /// Files that no tenant is known from.
-    files: BTreeSet<String>,
-    /// Tenants, with their files.
-    tenants: BTreeMap<TenantName, String>,
 }
 
 /// What came of a reading.
@@ -115,6 +103,13 @@ impl Catalog {
         recorder: Recorder,
     ) -> Self {
         Self {
+            reports: Reports {
+                state: Arc::clone(&state),
+                host: Arc::clone(&host),
+                status: Arc::clone(&status),
+                recorder: recorder.clone(),
+                last: Mutex::default(),
+            },
             state,
             host,
             status,
@@ -132,6 +127,10 @@ impl Catalog {
         std::mem::replace(&mut *now, revision)
     }
 
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn revision(&self) -> Option<String> {
         let now = self.revision.lock().unwrap_or_else(PoisonError::into_inner);
         now.clone()
@@ -140,23 +139,14 @@ impl Catalog {
     /// What was accepted so far.
     #[must_use]
     pub fn known_now(&self) -> Known {
-        let missing = {
-            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.missing.clone()
-        };
+        let missing = self.seen().missing.clone();
         self.known(&missing)
     }
 
     /// The last reading, parsed.
     #[must_use]
     pub fn manifests(&self) -> Arc<Manifests> {
-        Arc::clone(
-            &self
-                .seen
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .manifests,
-        )
+        Arc::clone(&self.seen().manifests)
     }
 
     /// Judges a reading and carries it out. One that is older than the last is
@@ -164,7 +154,7 @@ impl Catalog {
     pub async fn take(&self, scan: &Scan, now: u64) -> Taken {
         let _turn = self.turn.lock().await;
         {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = self.seen();
             if scan.sequence < seen.sequence {
                 return Taken::default();
             }
@@ -185,10 +175,7 @@ impl Catalog {
 
     /// The tenants with a secret in an encrypted file that is another one now.
     fn with_secrets_in(&self, sealed: BTreeMap<PathBuf, FileRead>) -> Vec<TenantName> {
-        let before = {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut seen.sealed, sealed.clone())
-        };
+        let before = std::mem::replace(&mut self.seen().sealed, sealed.clone());
         let uses = |record: &Record| {
             let folder = Path::new(&record.file).parent().unwrap_or(Path::new(""));
             let sources = SecretSource::all(&record.tenant.spec);
@@ -225,19 +212,14 @@ impl Catalog {
                 None => drop(manifests.files.remove(&path)),
             }
         }
-        let missing = self
-            .seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .missing
-            .clone();
+        let missing = self.seen().missing.clone();
         let admission = admit(&self.known(&missing), &manifests, &self.host, now);
         (manifests, admission)
     }
 
     fn parse(&self, complete: bool, scanned: &BTreeMap<PathBuf, FileRead>) -> Arc<Manifests> {
         let (before, read) = {
-            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let seen = self.seen();
             (Arc::clone(&seen.manifests), seen.read.clone())
         };
         let mut files = BTreeMap::new();
@@ -252,7 +234,7 @@ impl Catalog {
             now_read.insert(path, content.clone());
         }
         let manifests = Arc::new(Manifests { complete, files });
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen();
         seen.manifests = Arc::clone(&manifests);
         seen.read = now_read;
         manifests
@@ -289,12 +271,7 @@ impl Catalog {
     }
 
     async fn carry_out(&self, manifests: &Manifests, now: u64) -> Taken {
-        let missing = self
-            .seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .missing
-            .clone();
+        let missing = self.seen().missing.clone();
         let admission = admit(&self.known(&missing), manifests, &self.host, now);
         let objects = manifests
             .files
@@ -326,6 +303,7 @@ impl Catalog {
                 failed.insert(format!("application {name}: {error}"));
             }
         }
+        let mut results = Vec::new();
         for (name, verdict) in &admission.tenants {
             let result = match &verdict.decision {
                 Decision::Accept {
@@ -338,42 +316,28 @@ impl Catalog {
                 Decision::NotPlaced { .. } => self.leave(name, Phase::Retaining).await,
                 Decision::Accept { .. } | Decision::Keep => continue,
             };
-            match result {
-                Ok(()) => drop(taken.changed.insert(name.clone())),
-                Err(error) => {
-                    // Its pass reports this, and saves the record when it can.
-                    taken.changed.insert(name.clone());
-                    failed.insert(format!("tenant {name}: {error}"));
-                }
-            }
+            results.push((name, result));
         }
         for name in &admission.prune {
-            let policy = self
-                .state
-                .record(name)
-                .and_then(|record| record.tenant.spec.deletion_policy);
-            let policy = policy.unwrap_or(self.host.spec.defaults.deletion_policy);
+            let policy = self.deletion_policy(name);
             tracing::info!(tenant = %name, "{name}: its manifest is gone; it is removed ({policy:?})");
-            match self.leave(name, policy.into()).await {
-                Ok(()) => drop(taken.changed.insert(name.clone())),
-                Err(error) => {
-                    // Its pass reports this, and saves the record when it can.
-                    taken.changed.insert(name.clone());
-                    failed.insert(format!("tenant {name}: {error}"));
-                }
+            results.push((name, self.leave(name, policy.into()).await));
+        }
+        for (name, result) in results {
+            // What failed is reported by its pass too, which saves the record
+            // when it can.
+            taken.changed.insert(name.clone());
+            if let Err(error) = result {
+                failed.insert(format!("tenant {name}: {error}"));
             }
         }
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .missing
-            .clone_from(&admission.missing);
-        taken.touched = self.refusals(&admission);
+        self.seen().missing.clone_from(&admission.missing);
         if !failed.is_empty() {
             let retry = now.saturating_add(RETRY);
             taken.recheck_at = Some(taken.recheck_at.map_or(retry, |at| at.min(retry)));
         }
-        self.report_rest(&admission, failed).await;
+        let problem = self.seen().problem.clone();
+        taken.touched = self.reports.make(&admission, problem, failed).await;
         taken
     }
 
@@ -475,158 +439,14 @@ impl Catalog {
     /// # Errors
     /// The record cannot be written.
     pub async fn delete(&self, name: &TenantName) -> anyhow::Result<()> {
-        let policy = self
-            .state
-            .record(name)
-            .and_then(|record| record.tenant.spec.deletion_policy);
-        self.leave(
-            name,
-            policy
-                .unwrap_or(self.host.spec.defaults.deletion_policy)
-                .into(),
-        )
-        .await
+        self.leave(name, self.deletion_policy(name).into()).await
     }
 
-    /// Notes why tenants' newest manifests do not take effect.
-    fn refusals(&self, admission: &Admission) -> BTreeSet<TenantName> {
-        let refused = admission
-            .tenants
-            .iter()
-            .filter(|(_, verdict)| !verdict.refused.is_empty());
-        let refused = refused.map(|(name, verdict)| (name.clone(), lines(&verdict.refused)));
-        self.state.set_refused(refused.collect())
-    }
-
-    /// Reports what is not in the status of a tenant: in the log, once, and in
-    /// status files of manifests that never became tenants.
-    async fn report_rest(&self, admission: &Admission, failed: BTreeSet<String>) {
-        let mut words = failed;
-        {
-            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            words.extend(seen.problem.clone());
-        }
-        words.extend(admission.blocked.iter().map(ToString::to_string));
-        for diagnostics in admission.files.values() {
-            words.extend(lines(diagnostics));
-        }
-        for verdict in admission.applications.values() {
-            words.extend(lines(&verdict.refused));
-            words.extend(lines(&verdict.warnings));
-        }
-        for verdict in admission.tenants.values() {
-            words.extend(lines(&verdict.refused));
-            words.extend(lines(&verdict.warnings));
-        }
-        let wrong = self.host_problems(admission);
-        self.state.set_host_problems(MANIFESTS, wrong);
-        for event in self.events(admission) {
-            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            if !seen.reported.contains(&event.note) {
-                self.recorder.record(event);
-            }
-        }
-        self.report(words);
-        self.report_never_accepted(admission).await;
-    }
-
-    /// What is wrong with the manifests and in the status of no tenant.
-    fn host_problems(&self, admission: &Admission) -> Vec<(&'static str, String)> {
-        let mut wrong = Vec::new();
-        {
-            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            wrong.extend(seen.problem.clone().map(|words| ("FolderNotRead", words)));
-        }
-        if let Some(blocked) = &admission.blocked {
-            wrong.push((Reason::MassDisappearance.as_str(), blocked.to_string()));
-        }
-        let of_applications = admission.applications.values();
-        let refused = admission
-            .files
-            .values()
-            .chain(of_applications.map(|verdict| &verdict.refused))
-            .flat_map(|found| lines(found));
-        let never_accepted = admission
-            .tenants
-            .iter()
-            .filter(|(name, _)| self.state.record(name).is_none())
-            .flat_map(|(_, verdict)| lines(&verdict.refused));
-        let refused = refused.chain(never_accepted);
-        wrong.extend(refused.map(|line| (Reason::ManifestRefused.as_str(), line)));
-        wrong
-    }
-
-    /// What is not accepted and not removed, as events: each is a word of the
-    /// report too.
-    fn events(&self, admission: &Admission) -> Vec<Event> {
-        let host = self.host.metadata.name.as_str();
-        let refused = Reason::ManifestRefused;
-        let mut events = Vec::new();
-        if let Some(blocked) = &admission.blocked {
-            let note = blocked.to_string();
-            events.push(Event::new(
-                Kind::Host,
-                host,
-                Reason::MassDisappearance,
-                note,
-            ));
-        }
-        for line in admission.files.values().flat_map(|found| lines(found)) {
-            events.push(Event::new(Kind::Host, host, refused, line));
-        }
-        for (name, verdict) in &admission.applications {
-            let lines = lines(&verdict.refused).into_iter();
-            events.extend(
-                lines.map(|line| Event::new(Kind::Application, name.as_str(), refused, line)),
-            );
-        }
-        for (name, verdict) in &admission.tenants {
-            let lines = lines(&verdict.refused).into_iter();
-            events.extend(lines.map(|line| Event::tenant(name, refused, line)));
-        }
-        events
-    }
-
-    async fn report_never_accepted(&self, admission: &Admission) {
-        let mut refused = Refused::default();
-        for (file, diagnostics) in &admission.files {
-            let message = lines(diagnostics).join("; ");
-            self.status.write_refused_file(file, &message).await;
-            refused.files.insert(file.clone());
-        }
-        for (name, verdict) in &admission.tenants {
-            if let Some(first) = verdict.refused.first()
-                && self.state.record(name).is_none()
-            {
-                let message = lines(&verdict.refused).join("; ");
-                let file = first.file.clone();
-                self.status
-                    .write_refused(name.as_str(), &file, &message)
-                    .await;
-                refused.tenants.insert(name.clone(), file);
-            }
-        }
-        let before = {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut seen.refused, refused.clone())
-        };
-        for file in before.files.difference(&refused.files) {
-            self.status.remove_file(file).await;
-        }
-        for (name, file) in before.tenants {
-            // A tenant that was accepted now has a status of its own.
-            if !refused.tenants.contains_key(&name) && self.state.record(&name).is_none() {
-                self.status.remove_named(name.as_str(), &file).await;
-            }
-        }
-    }
-
-    fn report(&self, words: BTreeSet<String>) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for word in words.difference(&seen.reported) {
-            tracing::warn!("{word}");
-        }
-        seen.reported = words;
+    fn deletion_policy(&self, name: &TenantName) -> DeletionPolicy {
+        let record = self.state.record(name);
+        record
+            .and_then(|record| record.tenant.spec.deletion_policy)
+            .unwrap_or(self.host.spec.defaults.deletion_policy)
     }
 }
 
@@ -639,10 +459,6 @@ fn parse_read(path: &str, read: &FileRead) -> Result<File, String> {
         )),
         FileRead::Failed(problem) => Err(problem.to_string()),
     }
-}
-
-fn lines(diagnostics: &[Diagnostic]) -> Vec<String> {
-    diagnostics.iter().map(ToString::to_string).collect()
 }
 
 /// The folder of manifests with links resolved, for writing in it.
