@@ -528,10 +528,6 @@ fn invalid(diagnostics: &[Diagnostic], told: Told) -> Refusal {
     Refusal::Invalid(diagnostics.iter().map(cause).collect())
 }
 
-#[allow(
-    clippy::needless_pass_by_value,
-    reason = "the shape that map_err wants"
-)]
 fn internal(error: tokio::task::JoinError) -> Refusal {
     Refusal::Internal(error.to_string())
 }

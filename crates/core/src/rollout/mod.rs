@@ -160,10 +160,6 @@ pub struct Progress {
     pub message: Option<String>,
 }
 
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the shape that serde wants"
-)]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }

@@ -87,11 +87,6 @@ impl Transient {
         self
     }
 
-    /// A path as an argument.
-    pub fn path_arg(self, path: &Path) -> Self {
-        self.arg(path.to_string_lossy())
-    }
-
     /// The user, with its groups.
     pub fn user(self, name: &str) -> Self {
         self.property("User", name.to_owned())
