@@ -12,6 +12,7 @@
 mod artifacts;
 mod bench;
 mod bench_drift;
+mod bench_get;
 mod bench_upgrade;
 mod checks;
 mod demo;
@@ -81,6 +82,16 @@ enum Command {
             conflicts_with = "upgrade"
         )]
         drift: Option<usize>,
+        /// Instead: how long `cbctl get tenants` takes over this many tenants
+        /// that run nothing.
+        #[arg(
+            long,
+            value_name = "TENANTS",
+            num_args = 0..=1,
+            default_missing_value = "1000",
+            conflicts_with_all = ["upgrade", "drift"]
+        )]
+        get: Option<usize>,
         /// Measure an unoptimised build, which takes less time to make.
         #[arg(long)]
         dev: bool,
@@ -146,13 +157,15 @@ fn run(command: Command) -> anyhow::Result<()> {
             tenants,
             upgrade,
             drift,
+            get,
             dev,
         } => {
             let profile = if dev { Profile::Dev } else { Profile::Release };
-            match (upgrade, drift) {
-                (Some(megabytes), _) => bench_upgrade::run(&workspace, megabytes, profile),
-                (None, Some(tenants)) => bench_drift::run(&workspace, tenants, profile),
-                (None, None) => bench::run(&workspace, tenants, profile),
+            match (upgrade, drift, get) {
+                (Some(megabytes), ..) => bench_upgrade::run(&workspace, megabytes, profile),
+                (_, Some(tenants), _) => bench_drift::run(&workspace, tenants, profile),
+                (.., Some(tenants)) => bench_get::run(&workspace, tenants, profile),
+                (None, None, None) => bench::run(&workspace, tenants, profile),
             }
         }
         Command::Generate { check } => generate::run(&workspace, check),
