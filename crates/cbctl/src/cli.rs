@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use crate::client::Client;
 use crate::commands::{
-    alerts, api_resources, apply, backup, completion, config, delete, describe, diff, doctor,
-    drift, edit, events, explain, get, import, init, kubeconfig, label, logs, patch, ports, render,
-    restore, rollout, source, suspend, token, top, upgrade, validate, version, wait_for,
+    alerts, api_resources, apply, audit, backup, completion, config, delete, describe, diff,
+    doctor, drift, edit, events, explain, get, import, init, kubeconfig, label, logs, patch, ports,
+    render, restore, rollout, source, suspend, token, top, upgrade, validate, version, wait_for,
 };
 use crate::complete;
 use crate::config::{Config, DEFAULT_SOCKET, Endpoint};
@@ -88,7 +88,7 @@ enum Command {
     Events(events::Args),
     /// Show what a tenant's services wrote
     Logs(logs::Args),
-    /// Show what tenants use of the processor and of memory
+    /// Show what tenants use of the processor, of memory and of the disk
     Top(top::Args),
     /// Show which tenant's service has which port
     Ports(ports::Args),
@@ -108,6 +108,8 @@ enum Command {
     Token(token::Args),
     /// Make a token and print a kubeconfig with it, for kubectl
     Kubeconfig(kubeconfig::Args),
+    /// Show who changed what, from where
+    Audit(audit::Args),
     /// Check manifests; needs no operator
     Validate(validate::Args),
     /// Show the units, sites and environments of manifests; needs no operator
@@ -224,6 +226,7 @@ fn run(command: &Command, context: &Context) -> Done {
             Command::Source(args) => source::run(args, context).await,
             Command::Token(args) => token::run(args, context).await,
             Command::Kubeconfig(args) => kubeconfig::run(args, context).await,
+            Command::Audit(args) => audit::run(args, context).await,
             Command::Validate(args) => validate::run(args, context),
             Command::Version(args) => version::run(args, context).await,
             Command::ApiResources(args) => api_resources::run(args, context).await,

@@ -222,8 +222,8 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
         self.reconcile(tenant).await
     }
 
-    async fn usage(&self) -> Vec<TenantUsage> {
-        usage::all(self).await
+    async fn usage(&self, processor: bool) -> Vec<TenantUsage> {
+        usage::all(self, processor).await
     }
 }
 

@@ -29,11 +29,26 @@ impl PatchKind {
     }
 }
 
-/// What a tenant's services use.
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Measure {
+    /// Everything; the processor takes half a second to measure.
+    All,
+    /// The disk and memory.
+    Disk,
+}
+
+/// What a tenant's services use, and what it has on disk.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct TenantUsage {
     pub(crate) tenant: String,
     pub(crate) services: Vec<ServiceUsage>,
+    /// When it was last looked at.
+    #[serde(default)]
+    pub(crate) disk_bytes: Option<u64>,
+    #[serde(default)]
+    pub(crate) disk_limit_bytes: Option<u64>,
 }
 
 /// What a service uses; what the host does not account for is absent.
@@ -78,9 +93,13 @@ impl Client {
         Ok(Object::new(self.json(ask).await?))
     }
 
-    /// What the services of all tenants use.
-    pub(crate) async fn usage(&self) -> Result<Vec<TenantUsage>, Error> {
-        let items: Items = self.json(Ask::get("/operator/v1/usage".into())).await?;
+    /// What the services of all tenants use, and what tenants have on disk.
+    pub(crate) async fn usage(&self, measure: Measure) -> Result<Vec<TenantUsage>, Error> {
+        let target = match measure {
+            Measure::All => "/operator/v1/usage",
+            Measure::Disk => "/operator/v1/usage?cpu=false",
+        };
+        let items: Items = self.json(Ask::get(target.into())).await?;
         Ok(items.items)
     }
 }

@@ -4,6 +4,7 @@
 //! [`api`] has the requests by name. What must not live here: what is printed.
 
 pub(crate) mod api;
+pub(crate) mod audit;
 pub(crate) mod changes;
 mod connect;
 pub(crate) mod happenings;

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::events;
 use super::get::find;
+use super::top::mebibytes;
 use crate::cli::{Context, Done};
+use crate::client::changes::{Measure, TenantUsage};
 use crate::error::CommandError;
 use crate::object::Object;
 use crate::output::age::age;
@@ -36,10 +38,23 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Done {
     Format::among(context.output, &[])?;
     let wanted = resource::parse(&args.objects)?;
     let found = find(&wanted, args.selector.as_deref(), context).await?;
+    let has_tenants = found
+        .objects
+        .iter()
+        .any(|(kind, of)| *kind == Kind::Tenant && !of.is_empty());
+    // A token of one tenant may not ask for it; the rest is shown.
+    let usage = match has_tenants {
+        true => context
+            .client
+            .usage(Measure::Disk)
+            .await
+            .unwrap_or_default(),
+        false => Vec::new(),
+    };
     let mut texts = Vec::new();
     for (kind, objects) in &found.objects {
         for object in objects {
-            let mut sheet = describe(*kind, object, context.ui.now)?;
+            let mut sheet = describe(*kind, object, (&usage, context.ui.now))?;
             let fields = events::about(*kind, object.name());
             let events = context.client.events(&fields).await?;
             sheet.table("Events", &events::table(events.items, context.ui.now));
@@ -60,7 +75,11 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Done {
     }
 }
 
-fn describe(kind: Kind, object: &Object, now: Timestamp) -> Result<Sheet, CommandError> {
+fn describe(
+    kind: Kind,
+    object: &Object,
+    (usage, now): (&[TenantUsage], Timestamp),
+) -> Result<Sheet, CommandError> {
     let mut sheet = Sheet::default();
     sheet.field("Name", object.name());
     sheet.list("Labels", &pairs(&object.entries("/metadata/labels")));
@@ -73,7 +92,10 @@ fn describe(kind: Kind, object: &Object, now: Timestamp) -> Result<Sheet, Comman
         );
     }
     match kind {
-        Kind::Tenant => tenant(&mut sheet, object, now),
+        Kind::Tenant => {
+            let usage = usage.iter().find(|of| of.tenant == object.name());
+            tenant(&mut sheet, object, (usage.and_then(disk), now));
+        }
         Kind::Application => application(&mut sheet, object),
         Kind::Host => {
             sheet.block("Spec", &document(&object.value()["spec"], Format::Yaml)?);
@@ -82,7 +104,7 @@ fn describe(kind: Kind, object: &Object, now: Timestamp) -> Result<Sheet, Comman
     Ok(sheet)
 }
 
-fn tenant(sheet: &mut Sheet, object: &Object, now: Timestamp) {
+fn tenant(sheet: &mut Sheet, object: &Object, (disk, now): (Option<String>, Timestamp)) {
     let status = object.tenant_status();
     sheet.field("State", &state(object, &status));
     let (newest, seen) = (object.generation(), status.observed_generation);
@@ -93,7 +115,19 @@ fn tenant(sheet: &mut Sheet, object: &Object, now: Timestamp) {
     };
     sheet.field("Generation", &generation);
     tenant_spec(sheet, object);
+    sheet.optional("Disk", disk.as_deref());
     tenant_status(sheet, &status, now);
+}
+
+/// What the tenant has on disk, and what it may have.
+fn disk(usage: &TenantUsage) -> Option<String> {
+    let used = usage.disk_bytes.map(mebibytes);
+    Some(match (used, usage.disk_limit_bytes.map(mebibytes)) {
+        (Some(used), Some(limit)) => format!("{used} of {limit}"),
+        (Some(used), None) => format!("{used}, without a limit"),
+        (None, Some(limit)) => format!("not yet looked at, of {limit}"),
+        (None, None) => return None,
+    })
 }
 
 /// What the tenant should be.

@@ -3,6 +3,7 @@
 pub(crate) mod alerts;
 pub(crate) mod api_resources;
 pub(crate) mod apply;
+pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod completion;
 pub(crate) mod config;

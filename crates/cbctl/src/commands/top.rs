@@ -1,15 +1,15 @@
 //! `cbctl top`: what the services of tenants use of the processor and of
-//! memory, from their control groups. One question to the operator, however
-//! many tenants there are.
+//! memory, from their control groups, and what tenants have on disk. One
+//! question to the operator, however many tenants there are.
 
 use clap::ValueEnum;
 use serde_json::json;
 
 use super::follow::tenant;
 use crate::cli::{Context, Done};
-use crate::client::changes::{ServiceUsage, TenantUsage};
+use crate::client::changes::{Measure, ServiceUsage, TenantUsage};
 use crate::error::CommandError;
-use crate::output::table::Table;
+use crate::output::table::{Table, or_none};
 use crate::output::{Format, document};
 
 /// What stands where the host does not account for something.
@@ -20,7 +20,8 @@ const UNKNOWN: &str = "<unknown>";
 #[command(
     after_help = "CPU is in thousandths of one processor, over the last half second. MEMORY is without page
 cache that can be dropped. Where the host's control groups do not account for one of them it
-is <unknown>.
+is <unknown>. DISK is what the tenant had when it was last looked at, and LIMIT what it may
+have.
 
 Examples:
   cbctl top
@@ -48,6 +49,8 @@ enum By {
     Cpu,
     /// Memory
     Memory,
+    /// The disk; with --services no line has it
+    Disk,
 }
 
 /// One line: name, service if there is a line for each, and what is used.
@@ -56,12 +59,14 @@ struct Row {
     service: Option<String>,
     cpu: Option<u64>,
     memory: Option<u64>,
+    /// What the tenant has on disk, and what it may have.
+    disk: (Option<u64>, Option<u64>),
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: &Args, context: &Context) -> Done {
     Format::among(context.output, &[Format::Yaml, Format::Json])?;
-    let mut usage = context.client.usage().await?;
+    let mut usage = context.client.usage(Measure::All).await?;
     if !args.tenants.is_empty() {
         let names = args.tenants.iter().map(|word| tenant(word));
         let names = names.collect::<Result<Vec<_>, _>>()?;
@@ -93,13 +98,17 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Done {
 
 fn rows(usage: &[TenantUsage], args: &Args) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
-    for TenantUsage { tenant, services } in usage {
+    for of_tenant in usage {
+        let TenantUsage {
+            tenant, services, ..
+        } = of_tenant;
         if args.services {
             rows.extend(services.iter().map(|of| Row {
                 tenant: tenant.clone(),
                 service: Some(of.name.clone()),
                 cpu: of.cpu_millicores,
                 memory: of.memory_bytes,
+                disk: (None, None),
             }));
         } else {
             rows.push(Row {
@@ -107,12 +116,14 @@ fn rows(usage: &[TenantUsage], args: &Args) -> Vec<Row> {
                 service: None,
                 cpu: sum(services, |of| of.cpu_millicores),
                 memory: sum(services, |of| of.memory_bytes),
+                disk: (of_tenant.disk_bytes, of_tenant.disk_limit_bytes),
             });
         }
     }
     match args.sort_by {
         Some(By::Cpu) => rows.sort_by_key(|row| std::cmp::Reverse(row.cpu)),
         Some(By::Memory) => rows.sort_by_key(|row| std::cmp::Reverse(row.memory)),
+        Some(By::Disk) => rows.sort_by_key(|row| std::cmp::Reverse(row.disk.0)),
         None => {}
     }
     rows
@@ -127,7 +138,7 @@ fn table(rows: &[Row], services: bool) -> Table {
     let mut table = if services {
         Table::new(["TENANT", "SERVICE", "CPU(m)", "MEMORY"])
     } else {
-        Table::new(["TENANT", "CPU(m)", "MEMORY"])
+        Table::new(["TENANT", "CPU(m)", "MEMORY", "DISK", "LIMIT"])
     };
     for row in rows {
         let cpu = row.cpu.map_or_else(|| UNKNOWN.into(), |n| format!("{n}m"));
@@ -135,12 +146,18 @@ fn table(rows: &[Row], services: bool) -> Table {
         let mut cells = vec![row.tenant.clone()];
         cells.extend(row.service.clone());
         cells.extend([cpu, memory]);
+        if !services {
+            let (used, limit) = row.disk;
+            cells.push(used.map_or_else(|| UNKNOWN.into(), mebibytes));
+            cells.push(or_none(limit.map(mebibytes)));
+        }
         table.row(cells);
     }
     table
 }
 
-fn mebibytes(bytes: u64) -> String {
+/// Rounded up, as kubectl writes memory.
+pub(super) fn mebibytes(bytes: u64) -> String {
     format!("{}Mi", bytes.div_ceil(1 << 20))
 }
 
@@ -158,6 +175,8 @@ mod tests {
         let tenant = |name: &str, services| TenantUsage {
             tenant: name.into(),
             services,
+            disk_bytes: (name == "a").then_some(5 << 20),
+            disk_limit_bytes: (name == "a").then_some(20 << 20),
         };
         vec![
             tenant(
@@ -185,7 +204,7 @@ mod tests {
     fn what_is_not_accounted_for_is_unknown_and_not_zero() {
         assert_eq!(
             shown(false, None),
-            "a     3m          3Mi\nb     <unknown>   9Mi\n"
+            "a     3m          3Mi   5Mi         20Mi\nb     <unknown>   9Mi   <unknown>   <none>\n"
         );
         assert_eq!(
             shown(true, Some(By::Memory)),

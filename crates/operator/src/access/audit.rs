@@ -2,7 +2,7 @@
 //!
 //! One JSON document a line, appended and synced before the answer is given. A
 //! file that grows large is set aside under a number; the oldest goes. Law 11:
-//! no body and no secret is in it.
+//! no body and no secret is in it. It is read backwards, from the newest file on.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cb_host::files::{self, FileSpec};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How large a file becomes, in bytes.
 const MAX_BYTES: u64 = 10 << 20;
@@ -19,7 +19,7 @@ const MAX_BYTES: u64 = 10 << 20;
 const KEPT: u32 = 9;
 
 /// One change.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
     /// When it was answered (RFC 3339, UTC).
@@ -33,12 +33,12 @@ pub struct Entry {
     /// To which path.
     pub path: String,
     /// The object's name, where the path does not have it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The status code of the answer.
     pub code: u16,
     /// What was done: `created`, `configured`, `unchanged`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
 }
 
@@ -82,9 +82,60 @@ impl Audit {
             Err(error) => tracing::error!("the audit log cannot be written: {error}"),
         }
     }
+
+    /// The newest entries that are wanted, the oldest of them first, and no
+    /// more than so many.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub async fn read(
+        &self,
+        most: usize,
+        wanted: impl Fn(&Entry) -> bool + Send + 'static,
+    ) -> io::Result<Vec<Entry>> {
+        let inner = Arc::clone(&self.0);
+        let read = move || inner.newest(most, &wanted);
+        tokio::task::spawn_blocking(read)
+            .await
+            .map_err(io::Error::other)?
+    }
 }
 
 impl Inner {
+    fn newest(&self, most: usize, wanted: &dyn Fn(&Entry) -> bool) -> io::Result<Vec<Entry>> {
+        // No file is set aside meanwhile.
+        let _turn = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = Vec::new();
+        for number in 0..=KEPT {
+            let bytes = match std::fs::read(self.numbered(number)) {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(error) => return Err(error),
+            };
+            // A line that a crash has cut off is no entry.
+            let lines = bytes.rsplit(|byte| *byte == b'\n');
+            let entries = lines.filter_map(|line| serde_json::from_slice::<Entry>(line).ok());
+            found.extend(
+                entries
+                    .filter(|entry| wanted(entry))
+                    .take(most - found.len()),
+            );
+            if found.len() == most {
+                break;
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+
+    /// The file that is written, and the earlier ones.
+    fn numbered(&self, number: u32) -> PathBuf {
+        match number {
+            0 => self.path.clone(),
+            number => self.path.with_extension(format!("log.{number}")),
+        }
+    }
+
     fn add(&self, entry: &Entry) -> io::Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
@@ -117,14 +168,13 @@ impl Inner {
         reason = "the lines are on disk; a name that is lost in a crash loses none"
     )]
     fn rotate(&self) -> io::Result<()> {
-        let earlier = |number: u32| self.path.with_extension(format!("log.{number}"));
-        for number in (1..KEPT).rev() {
-            match std::fs::rename(earlier(number), earlier(number + 1)) {
+        for number in (0..KEPT).rev() {
+            match std::fs::rename(self.numbered(number), self.numbered(number + 1)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
-        std::fs::rename(&self.path, earlier(1))
+        Ok(())
     }
 }
 
@@ -144,6 +194,28 @@ mod tests {
             code: 200,
             result: Some("configured".into()),
         }
+    }
+
+    #[tokio::test]
+    async fn the_newest_entries_are_read_over_all_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = Audit::with_limit(folder.path(), 400).unwrap();
+        for number in 0..9 {
+            audit.add(entry(&format!("/{number}"))).await;
+        }
+        // A crash has cut this one off.
+        let newest = folder.path().join("audit.log");
+        let mut text = std::fs::read(&newest).unwrap();
+        text.extend(b"{\"time\":");
+        files::write(&newest, &text, FileSpec::own(0o600)).unwrap();
+        let read = async |most| -> Vec<String> {
+            let odd = |entry: &Entry| entry.path != "/4";
+            let found = audit.read(most, odd).await.unwrap();
+            found.into_iter().map(|entry| entry.path).collect()
+        };
+        assert_eq!(read(3).await, ["/6", "/7", "/8"]);
+        assert_eq!(read(6).await, ["/2", "/3", "/5", "/6", "/7", "/8"]);
+        assert_eq!(read(100).await.len(), 8);
     }
 
     #[tokio::test]

@@ -83,11 +83,12 @@ pub trait Backend: Operations {
     /// Nothing was restarted, and why. That a service does not start again is
     /// said by the status.
     async fn restart(&self, tenant: &str) -> Result<(), Refusal>;
-    /// What the services of every tenant use now.
-    async fn usage(&self) -> Vec<TenantUsage>;
+    /// What the services of every tenant use now, and what tenants have on
+    /// disk; the processor, which takes a while, only if it is asked for.
+    async fn usage(&self, processor: bool) -> Vec<TenantUsage>;
 }
 
-/// What a tenant's services use.
+/// What a tenant's services use, and what it has on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TenantUsage {
@@ -95,6 +96,10 @@ pub struct TenantUsage {
     pub tenant: String,
     /// Its services.
     pub services: Vec<ServiceUsage>,
+    /// What it had on disk when it was last looked at; absent until then.
+    pub disk_bytes: Option<u64>,
+    /// What it may have on disk; absent without a limit.
+    pub disk_limit_bytes: Option<u64>,
 }
 
 /// What a service uses. What the host does not account for is absent.

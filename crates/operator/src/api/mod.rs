@@ -12,6 +12,7 @@
 
 mod access;
 mod apply;
+mod audit;
 mod backend;
 mod backups;
 mod changes;

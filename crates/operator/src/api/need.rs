@@ -79,7 +79,9 @@ impl Need {
             // It changes nothing, but says what is on the host.
             ["operator", "v1", "plan"] => Need::Role(Role::View, On::Host),
             ["operator", "v1", "rollouts", ..] => Need::Role(role, On::Host),
-            ["operator", "v1", "access" | "tokens", ..] => Need::Role(Role::Admin, On::Host),
+            ["operator", "v1", "access" | "audit" | "tokens", ..] => {
+                Need::Role(Role::Admin, On::Host)
+            }
             _ if reads => Need::Role(Role::View, On::Host),
             _ => Need::Role(Role::Admin, On::Host),
         }

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::access::Written;
+use super::audit;
 use super::request;
 use super::routes::{Answer, Api, Shared, no_such_path};
 use super::status::Failure;
@@ -29,6 +30,7 @@ pub(super) fn routes() -> Router<Arc<Api>> {
         .route("/operator/v1/tokens", get(list).post(create))
         .route("/operator/v1/tokens/{name}", delete(revoke))
         .route("/operator/v1/access", get(access))
+        .route("/operator/v1/audit", get(audit::read))
 }
 
 /// What is asked for.
@@ -44,7 +46,7 @@ struct Wanted {
     expires_in_seconds: Option<u32>,
 }
 
-fn of(api: &Api) -> Result<&Access, Failure> {
+pub(super) fn of(api: &Api) -> Result<&Access, Failure> {
     api.backend.access().ok_or_else(|| {
         let message = "the operator is starting; ask again";
         Failure::new(

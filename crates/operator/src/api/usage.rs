@@ -1,5 +1,6 @@
 //! `/operator/v1/usage`: what the services of tenants use of the processor and
-//! of memory, and `/operator/v1/tenants/NAME/restart`.
+//! of memory and what tenants have on disk (without the processor with
+//! `?cpu=false`, which answers at once), and `/operator/v1/tenants/NAME/restart`.
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use cb_core::api::Kind;
 use serde_json::json;
 
 use super::changes::{Peer, log, tenant_as_it_is, tenant_in};
+use super::request::Options;
 use super::routes::{Answer, Api, Shared};
 
 /// The paths.
@@ -22,8 +24,9 @@ pub(super) fn routes() -> Router<Arc<Api>> {
         .route("/operator/v1/tenants/{name}/restart", post(restart))
 }
 
-async fn read(State(api): Shared) -> Answer {
-    let items = api.backend.usage().await;
+async fn read(State(api): Shared, uri: Uri) -> Answer {
+    let processor = Options::of(&uri)?.get("cpu")? != Some("false");
+    let items = api.backend.usage(processor).await;
     Ok(Json(json!({ "items": items })).into_response())
 }
 

@@ -1,9 +1,11 @@
-//! What the services of tenants use, and their restart.
+//! What the services of tenants use, what tenants have on disk, and their
+//! restart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use cb_core::disk::limit_of;
 use cb_core::record::{Phase, Record};
 use cb_core::types::TenantName;
 use cb_host::usage::{self, CGROUPS, Usage};
@@ -17,8 +19,11 @@ const WINDOW: Duration = Duration::from_millis(500);
 type Readings = BTreeMap<String, Usage>;
 
 /// What every tenant's services use: two readings of all control groups, a
-/// short time apart.
-pub(super) async fn all<H: cb_host::Host + 'static>(daemon: &Daemon<H>) -> Vec<TenantUsage> {
+/// short time apart, or one without the processor.
+pub(super) async fn all<H: cb_host::Host + 'static>(
+    daemon: &Daemon<H>,
+    processor: bool,
+) -> Vec<TenantUsage> {
     let list = daemon.engine.state.tenants().list();
     let units: BTreeSet<String> = list
         .items
@@ -27,8 +32,11 @@ pub(super) async fn all<H: cb_host::Host + 'static>(daemon: &Daemon<H>) -> Vec<T
         .flat_map(|status| status.services.iter().map(|service| service.unit.clone()))
         .collect();
     let started = Instant::now();
-    let before = read(units.clone()).await;
-    tokio::time::sleep(WINDOW).await;
+    let mut before = Readings::new();
+    if processor {
+        before = read(units.clone()).await;
+        tokio::time::sleep(WINDOW).await;
+    }
     let after = read(units).await;
     let elapsed = started.elapsed();
     let of = |name: &str, unit: &str| {
@@ -40,12 +48,24 @@ pub(super) async fn all<H: cb_host::Host + 'static>(daemon: &Daemon<H>) -> Vec<T
             memory_bytes: after.and_then(|after| after.memory_bytes),
         }
     };
+    let disks = daemon.engine.disks.uses();
+    let disks: BTreeMap<_, _> = disks
+        .iter()
+        .map(|(name, found, _)| (name, found.bytes))
+        .collect();
+    let (state, spec) = (&daemon.engine.state, &daemon.engine.spec);
+    let limit = |name: &TenantName| {
+        let record = state.record(name)?;
+        limit_of(&record.tenant.spec, spec).map(|limit| limit.bytes())
+    };
     let shown = list.items.iter().map(|(tenant, item)| {
         let status = item.value.tenant.status.as_ref();
         let services = status.map_or(&[][..], |status| &status.services);
         TenantUsage {
             tenant: tenant.to_string(),
             services: services.iter().map(|s| of(&s.name, &s.unit)).collect(),
+            disk_bytes: disks.get(tenant).copied(),
+            disk_limit_bytes: limit(tenant),
         }
     });
     shown.collect()

@@ -257,7 +257,7 @@ impl Backend for Fake {
         self.reconcile(tenant).await
     }
 
-    async fn usage(&self) -> Vec<TenantUsage> {
+    async fn usage(&self, _: bool) -> Vec<TenantUsage> {
         Vec::new()
     }
 
