@@ -76,10 +76,7 @@ impl Fleet {
     }
 
     fn cbctl(&self, arguments: &str) -> Result<Output> {
-        let words: Vec<&str> = ["cbctl", "rollout"]
-            .into_iter()
-            .chain(arguments.split(' '))
-            .collect();
+        let words: Vec<&str> = ["cbctl"].into_iter().chain(arguments.split(' ')).collect();
         Ok(self.world.host.exec(&words)?)
     }
 
@@ -143,7 +140,7 @@ fn a_fleet_is_upgraded_while_the_operator_is_killed() -> Result<()> {
              do grep -q 'state: Succeeded' $f 2>/dev/null && exit 1; [ $(date +%s) -lt $end ] || exit 1; done\n\
              until pid=$(systemctl show -P MainPID cb-operator); [ $pid -gt 1 ] && kill -KILL $pid; do :; done"
         ))
-        .with_context(|| format!("{:?}", fleet.cbctl("status rollout-1")))?;
+        .with_context(|| format!("{:?}", fleet.cbctl("rollout status rollout-1")))?;
     }
     world.waits("the command has ended", || {
         Ok(world.show("follow.service", "ActiveState")? != "active")
@@ -184,7 +181,7 @@ fn a_fleet_is_upgraded_while_the_operator_is_killed() -> Result<()> {
 fn a_bad_version_stops_at_the_first_tenant() -> Result<()> {
     let fleet = Fleet::running("badrollout")?;
     let world = &fleet.world;
-    let told = fleet.ends("start --selector ring=a --to v3 --wave 1 --wait", 1)?;
+    let told = fleet.ends("rollout start --selector ring=a --to v3 --wave 1 --wait", 1)?;
     assert!(told.contains("wave 1: a1\n"), "{told}");
     assert!(told.contains("a1                   failed ("), "{told}");
     assert!(
@@ -199,35 +196,82 @@ fn a_bad_version_stops_at_the_first_tenant() -> Result<()> {
         fleet.is_at(name, "v1", "v1")?;
     }
     // What cannot be is refused before anything is done.
-    let refused = fleet.ends("start --all --to v9", 1)?;
+    let refused = fleet.ends("rollout start --all --to v9", 1)?;
     assert!(
         refused.contains("does not list the version `v9`"),
         "{refused}"
     );
-    let refused = fleet.ends("undo 1", 1)?;
+    let refused = fleet.ends("rollout undo 1", 1)?;
     assert!(refused.contains("nothing to undo"), "{refused}");
 
     world.host.sh(
         "cp /srv/tiny/v2/bin/tinyapp /srv/tiny/v3/bin/tinyapp && rm -rf /var/lib/cb/releases/tiny/v3",
     )?;
-    let told = fleet.ends("resume rollout-1 --retry-failed --wait", 0)?;
+    let told = fleet.ends("rollout resume rollout-1 --retry-failed --wait", 0)?;
     assert!(told.contains("of 5 tenants: 5 upgraded"), "{told}");
     for name in TENANTS {
         fleet.is_at(name, "v3", "v3")?;
     }
-    let told = fleet.ends("undo 1 --wait", 0)?;
+    let told = fleet.ends("rollout undo 1 --wait", 0)?;
     assert!(told.contains("rollout-1 undone"), "{told}");
     for name in TENANTS {
         world.wait_ready(name)?;
         fleet.is_at(name, "v1", "v1")?;
     }
-    let list = fleet.ends("list", 0)?;
+    let list = fleet.ends("rollout list", 0)?;
     assert!(
         list.contains("rollout-1") && list.contains("Undone"),
         "{list}"
     );
-    let sheet = fleet.ends("status", 0)?;
+    let sheet = fleet.ends("rollout status", 0)?;
     assert_eq!(sheet.matches("Undone").count(), 6, "{sheet}");
+    Ok(())
+}
+
+/// Law 6: a rollout is paused, followed and resumed as it is told, and stops
+/// after as many failures as it may have.
+#[test]
+fn a_rollout_is_paused_and_stops_as_it_is_told() -> Result<()> {
+    let fleet = Fleet::running("pauserollout")?;
+    fleet.ends(
+        "rollout start --all --to v2 --wave 1 --pause 3s --no-backup --no-migrations",
+        0,
+    )?;
+    fleet.ends("rollout pause", 0)?;
+    fleet
+        .world
+        .waits("those that were asked have come to their end", || {
+            let phases = fleet.phases("rollout-1")?;
+            Ok(phases
+                .iter()
+                .all(|phase| ["Succeeded", "Pending"].contains(&phase.as_str())))
+        })?;
+    assert!(fleet.phases("rollout-1")?.contains(&"Pending".to_owned()));
+    let list = fleet.ends("rollout list --no-headers", 0)?;
+    assert!(
+        list.starts_with("rollout-1") && list.contains("Paused"),
+        "{list}"
+    );
+    let told = fleet.ends("rollout resume --wait", 0)?;
+    assert!(told.contains("of 6 tenants: 6 upgraded"), "{told}");
+    let told = fleet.ends("rollout status --watch", 0)?;
+    assert!(
+        told.contains("Succeeded") || told.contains("succeeded"),
+        "{told}"
+    );
+    for name in TENANTS {
+        fleet.is_at(name, "v2", "v2")?;
+        let backups = format!("ls /var/lib/cb/backups/{name} 2>/dev/null || :");
+        assert_eq!(fleet.world.host.sh(&backups)?, "");
+    }
+    let told = fleet.ends(
+        "rollout start --all --to v3 --wave 1 --max-failures 1 --wait",
+        1,
+    )?;
+    assert!(
+        told.contains("of 6 tenants: 2 failed, 4 not asked"),
+        "{told}"
+    );
     Ok(())
 }
 

@@ -20,6 +20,8 @@ mod manifests;
 mod object;
 mod output;
 mod resource;
+#[cfg(test)]
+mod tested;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod good;
 mod kills;
+mod options;
 mod power;
 
 use std::fmt::Write as _;

@@ -79,8 +79,10 @@ fn table(entries: &[Entry]) -> Table {
     let mut table = Table::new(["TIME", "USER", "FROM", "METHOD", "PATH", "CODE", "RESULT"]);
     for entry in entries {
         let path = match &entry.name {
-            Some(name) => format!("{}/{name}", entry.path),
-            None => entry.path.clone(),
+            Some(name) if !entry.path.ends_with(&format!("/{name}")) => {
+                format!("{}/{name}", entry.path)
+            }
+            _ => entry.path.clone(),
         };
         table.row(vec![
             one_line(&entry.time),

@@ -139,6 +139,11 @@ impl State {
             path if path.starts_with("/apis/events.k8s.io/v1/events?") => {
                 return (200, "", self.list("events"));
             }
+            // What one tenant has on disk; of others nothing is known yet.
+            "/operator/v1/usage?cpu=false" => {
+                let usage = json!({"tenant": "ky04", "services": [], "diskBytes": 5 << 20, "diskLimitBytes": 20 << 20});
+                return (200, "", json!({ "items": [usage] }));
+            }
             "/operator/v1/plan" => return (200, "", self.plan.clone()),
             _ => {}
         }
