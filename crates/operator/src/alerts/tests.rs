@@ -92,7 +92,8 @@ impl World {
     fn start(&self) -> Running {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let patience = Patience {
-            answer: Duration::from_millis(300),
+            // What answers does so in time on a busy machine too; some hang.
+            answer: Duration::from_secs(2),
             backoff: BackoffConfig {
                 base: Duration::from_millis(5),
                 cap: Duration::from_millis(20),
