@@ -14,6 +14,7 @@ mod sandbox;
 mod secret;
 mod source;
 mod tenant;
+mod tenant_status;
 
 pub use alerts::*;
 pub use application::*;
@@ -23,6 +24,7 @@ pub use sandbox::*;
 pub use secret::*;
 pub use source::*;
 pub use tenant::*;
+pub use tenant_status::*;
 
 /// The API group of every object.
 pub const GROUP: &str = "campaignbrain.io";
