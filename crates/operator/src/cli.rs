@@ -203,6 +203,9 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Arc::clone(&rollouts),
         (&tasks, &stop),
     );
+    daemon
+        .start_rounds(&stop)
+        .context("cannot start the health rounds")?;
     if let (Some(repository), Some(git)) = (repository, spec.spec.source.git.clone()) {
         let webhook = git.webhook.clone();
         let revision = cb_host::source::published(&state_folder);

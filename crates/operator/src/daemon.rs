@@ -2,7 +2,8 @@
 //!
 //! Five tasks feed the controller: readings of the manifests, events of the
 //! host, rounds over the services that are well, a timer for what no event
-//! told, and the API. All of them only wake passes; what a pass does is decided from what it sees.
+//! told, and the API. All of them only wake passes; what a pass does is decided
+//! from what it sees.
 
 use std::hash::{Hash as _, Hasher as _};
 use std::path::PathBuf;
@@ -38,7 +39,7 @@ const PARALLELISM: usize = 512;
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// How far apart parts of the periodic look at everything are, if its period is
 /// long enough to have some: those who are looked at together share much of it.
-const RESYNC_PART: Duration = Duration::from_secs(30);
+const RESYNC_PART: Duration = Duration::from_secs(60);
 /// How long passes may go on at shutdown.
 const SHUTDOWN: Duration = Duration::from_secs(20);
 
@@ -173,13 +174,6 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         }));
         let of = Arc::clone(&daemon);
         run(Box::pin(async move {
-            let host = &of.engine.host;
-            let ask = |probe| async move { host.probe(&probe).await };
-            let wake = |tenant| of.controller.add(tenant, Reason::Health);
-            of.engine.rounds.run(ask, wake).await;
-        }));
-        let of = Arc::clone(&daemon);
-        run(Box::pin(async move {
             while went.recv().await.is_some() {
                 // What it had, a domain for example, may be another's now.
                 let taken = of.catalog.again(of.now_ms()).await;
@@ -200,6 +194,29 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             }
         }));
         daemon
+    }
+
+    /// Starts the rounds over the services that are well. They have a thread of
+    /// their own, which takes each answer where it arrives: handed from thread
+    /// to thread, the answers of a quiet host would cost more than the
+    /// questions.
+    ///
+    /// # Errors
+    /// There can be no more threads or files.
+    pub fn start_rounds(self: &Arc<Self>, stop: &CancellationToken) -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (of, stop) = (Arc::clone(self), stop.clone());
+        let rounds = async move {
+            let host = &of.engine.host;
+            let ask = |probe| async move { host.probe(&probe).await };
+            let wake = |tenant| of.controller.add(tenant, Reason::Health);
+            let rounds = of.engine.rounds.run(ask, wake);
+            stop.run_until_cancelled(rounds).await;
+        };
+        let thread = std::thread::Builder::new().name("rounds".into());
+        thread.spawn(move || runtime.block_on(rounds)).map(drop)
     }
 
     /// Has the metrics look at what there is. They are part of what they look

@@ -5,8 +5,9 @@
 //!                                └─▶ bytes ──▶ metrics
 //! ```
 //!
-//! Each tenant has its turn once in a period, spread over it; who comes near
-//! its limit, or everybody while the disk is low, more often. A look that took
+//! Each tenant has its turn once in a period, spread over it; who has no limit,
+//! more seldom; who comes near its limit, or everybody while the disk is low,
+//! more often. A look that took
 //! long is not repeated soon, so that counting never is what a host does most.
 //! What a use means is `cb_core::disk`'s, and what follows from it the plan's.
 
@@ -33,6 +34,12 @@ use crate::state::State;
 
 /// How often free space is looked at, and a tenant near its limit at most.
 const TICK: Duration = Duration::from_secs(5);
+/// How often it is looked which tenants there are. One with a new limit says so
+/// itself.
+const ROLL: Duration = Duration::from_secs(60);
+/// A tenant without a limit is looked at once in so many periods: nothing but a
+/// metric comes of it.
+const UNLIMITED: u32 = 10;
 /// How many tenants are looked at at once: one that takes long, by having a
 /// great many files, keeps no other waiting.
 const PARALLELISM: usize = 4;
@@ -66,6 +73,8 @@ struct Looked {
     soon: bool,
     /// The limit changed meanwhile.
     outdated: bool,
+    /// When to look again if nothing is the matter.
+    period: Duration,
 }
 
 impl<H: cb_host::Host> Disks<H> {
@@ -125,13 +134,13 @@ impl<H: cb_host::Host> Disks<H> {
         let mut looks = FuturesUnordered::new();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut roll = tokio::time::interval(ROLL);
+        roll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut low = false;
         loop {
             tokio::select! {
-                _ = tick.tick() => {
-                    low = self.is_low(low).await;
-                    self.take_turns(&mut due);
-                }
+                _ = tick.tick() => low = self.is_low(low).await,
+                _ = roll.tick() => self.take_turns(&mut due),
                 heard = asked.recv() => match heard {
                     Some(name) => {
                         let now = Instant::now();
@@ -201,7 +210,7 @@ impl<H: cb_host::Host> Disks<H> {
         }
         Due {
             soonest: after(TICK),
-            usual: after(self.period()),
+            usual: after(looked.period),
         }
     }
 
@@ -209,10 +218,13 @@ impl<H: cb_host::Host> Disks<H> {
         let started = Instant::now();
         let soon = self.look_at(&tenant, changed).await;
         let record = self.state.record(&tenant);
+        let limit = |record: &Record| disk::limit_of(&record.tenant.spec, &self.spec).is_some();
+        let limited = record.as_ref().is_some_and(limit);
         Looked {
             took: started.elapsed(),
             soon,
             outdated: record.is_some_and(|record| self.is_outdated(&record)),
+            period: self.period() * if limited { 1 } else { UNLIMITED },
             tenant,
         }
     }

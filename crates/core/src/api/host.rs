@@ -459,7 +459,8 @@ pub struct ApiTls {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DiskWatch {
     /// Seconds between two looks at what a tenant has on disk; a tenant that
-    /// comes near its limit is looked at every 5 seconds. Default 60.
+    /// comes near its limit is looked at every 5 seconds, and one without a
+    /// limit in every tenth period. Default 60.
     #[schemars(range(min = 1, max = 86400))]
     pub period_seconds: u32,
     /// While the file system of the tenants' folders has less free space than
@@ -481,7 +482,7 @@ impl Default for DiskWatch {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Resync {
-    /// Seconds between full passes. Default 300.
+    /// Seconds between full passes. Default 600.
     #[schemars(range(min = 1, max = 86400))]
     pub period_seconds: u32,
 }
@@ -489,7 +490,7 @@ pub struct Resync {
 impl Default for Resync {
     fn default() -> Self {
         Self {
-            period_seconds: 300,
+            period_seconds: 600,
         }
     }
 }

@@ -68,7 +68,7 @@ pub struct FolderConfig {
 }
 
 impl FolderConfig {
-    /// Files up to 1 MiB; 50 ms of quiet, at most 500 ms; a poll every 2 s and
+    /// Files up to 1 MiB; 50 ms of quiet, at most 500 ms; a poll every 5 s and
     /// a whole reading every minute.
     pub fn new(root: impl Into<PathBuf>, filter: impl Filter) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl FolderConfig {
             max_file_size: 1024 * 1024,
             quiet: Duration::from_millis(50),
             max_delay: Duration::from_millis(500),
-            poll: Duration::from_secs(2),
+            poll: Duration::from_secs(5),
             rescan_every: Duration::from_secs(60),
         }
     }
