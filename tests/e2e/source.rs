@@ -374,7 +374,7 @@ fn changes_are_committed_and_tokens_kept() -> Result<()> {
     assert!(!text.contains("wr0ng"), "{text}");
     world.wait_served(&["oh09"])?;
     host.sh("chmod 644 /etc/cb/token")?;
-    fleet.refuses(&["/etc/cb/token: is a secret that others than root can read"])?;
+    fleet.refuses(&["/etc/cb/token is a secret that others than root can read"])?;
     host.sh("chmod 600 /etc/cb/token; echo s3cr3t >/etc/cb/token")?;
     fleet.takes(&fleet.git("rev-parse HEAD")?)?;
     host.sh("! journalctl --no-pager | grep -e wr0ng -e s3cr3t\n\
