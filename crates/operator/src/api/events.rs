@@ -61,8 +61,14 @@ pub(super) fn routes() -> Router<Arc<Api>> {
             get(|| async { Json(resources()) }),
         )
         .route(&format!("/apis/{GROUP}/{VERSION}/events"), get(list))
+        .route(
+            &format!("/apis/{GROUP}/{VERSION}/namespaces/default/events"),
+            get(list),
+        )
         .route("/api/v1", get(|| async { Json(core_resources()) }))
         .route("/api/v1/events", get(list_core))
+        // `kubectl events` always names a namespace.
+        .route("/api/v1/namespaces/default/events", get(list_core))
         .route("/operator/v1/alerts", get(alerts))
         .route("/operator/v1/alerts/test", post(test))
 }

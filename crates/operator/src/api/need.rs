@@ -64,7 +64,19 @@ impl Need {
                 "v1",
                 "selfsubjectaccessreviews",
             ] => Need::Token,
-            ["apis", "events.k8s.io", "v1", "events"] | ["api", "v1", "events"] if reads => {
+            ["apis", "events.k8s.io", "v1", "events"]
+            | [
+                "apis",
+                "events.k8s.io",
+                "v1",
+                "namespaces",
+                "default",
+                "events",
+            ]
+            | ["api", "v1", "events"]
+            | ["api", "v1", "namespaces", "default", "events"]
+                if reads =>
+            {
                 Need::Role(Role::View, On::Tenants)
             }
             ["apis", GROUP, VERSION, "tenants", name]

@@ -225,7 +225,7 @@ impl Api {
             stop: self.stop.clone(),
             permit,
         };
-        let body = watch::body(store, render, request)?;
+        let body = watch::body(store, render, request);
         Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
     }
 }

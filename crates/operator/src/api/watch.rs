@@ -51,16 +51,19 @@ pub(super) struct Request {
 const BOOKMARK_TIME: Duration = Duration::from_secs(60);
 
 /// The body of the answer: it ends at the time or when the server stops.
-pub(super) fn body<K, V>(
-    store: &Store<K, V>,
-    render: Render<V>,
-    request: Request,
-) -> Result<Body, Failure>
+pub(super) fn body<K, V>(store: &Store<K, V>, render: Render<V>, request: Request) -> Body
 where
     K: Ord + Clone + Send + Sync + 'static,
     V: PartialEq + Send + Sync + 'static,
 {
-    let mut feed = Feed::new(store, render, request.selector, request.from)?;
+    // As Kubernetes has it, that is the one event of a watch that has begun: kube-rs
+    // does not list again for an answer with the code 410.
+    let mut feed = match Feed::new(store, render, request.selector, request.from) {
+        Ok(feed) => feed,
+        Err(late) => {
+            return Body::from(line(&json!({"type": "ERROR", "object": late.status()})));
+        }
+    };
     let (until, stop, permit) = (request.until, request.stop, request.permit);
     let (form, sheet) = request.form;
     let given = move |event: Value| line(&formed(event, form, sheet));
@@ -107,7 +110,7 @@ where
             }
         }
     });
-    Ok(Body::from_stream(lines))
+    Body::from_stream(lines)
 }
 
 /// An event with its object in the form that was asked for.

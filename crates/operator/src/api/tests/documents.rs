@@ -246,7 +246,13 @@ async fn a_watch_begins_with_what_is_there_ends_in_time_and_can_be_too_late() {
         let first: Value = serde_json::from_str(watch.text.lines().next().unwrap()).unwrap();
         assert_eq!(first["type"], "ADDED");
         let late = server.get(&format!("{path}&resourceVersion=5")).await;
-        assert!(late.failure(410, "Expired").contains("list again"));
+        assert_eq!(late.status, 200);
+        let late: Value = serde_json::from_str(&late.text).unwrap();
+        assert_eq!(
+            (&late["type"], &late["object"]["code"]),
+            (&Value::from("ERROR"), &Value::from(410))
+        );
+        assert_eq!(late["object"]["reason"], "Expired");
     }
 }
 
