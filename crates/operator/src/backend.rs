@@ -26,7 +26,7 @@ use cb_core::manifest::{AnyObject, Diagnostic, File, parse};
 use cb_core::patch::{Provenance, Written};
 use cb_core::record::Record;
 use cb_core::types::{ObjectName, TenantName};
-use cb_host::files::{self, FileSpec, chain};
+use cb_host::files::{self, FileCache, FileSpec, chain};
 
 use crate::access::Access;
 use crate::alerts::Alerts;
@@ -42,6 +42,7 @@ use crate::recorder::Recorder;
 use crate::rollouts::Rollouts;
 use crate::source::Source;
 use crate::state::{ApplicationRecord, PublishedTenant, State};
+use rewrite::{New, Rewritten};
 use target::{Target, find};
 
 /// How long a person waits for a pass.
@@ -129,13 +130,14 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
             });
         }
         self.alone_in(&target, &put.name)?;
-        self.admissible(&target, &file, (&object, told))?;
+        self.admissible(&target, &target.with(&file), (&object, told))?;
+        let new = match put.is_text {
+            true => New::Text(put.text),
+            false => New::Object(Box::new(object.clone()), put.text),
+        };
+        let new = self.rewritten(&target, new).await?;
         if !put.dry_run {
-            let text = match put.is_text {
-                true => put.text,
-                false => self.kept_text(&target, &object, put.text).await?,
-            };
-            self.write_manifest(&target, &object, text).await?;
+            self.write_manifest(&target, &object, new).await?;
             self.look_at_manifests().await;
             self.remember(target.current.as_ref(), &object, &put.written)
                 .await?;
@@ -165,7 +167,10 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
             self.unused(name)?;
         }
         if dry_run {
-            return Ok(());
+            return match target.shared {
+                Some(_) => self.rewritten(&target, New::Gone).await.map(drop),
+                None => Ok(()),
+            };
         }
         if target.current.is_some() || target.refused {
             self.remove_manifest(&target, kind, name).await?;
@@ -297,14 +302,16 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         Ok(())
     }
 
-    async fn kept_text(
-        &self,
-        target: &Target,
-        object: &AnyObject,
-        plain: String,
-    ) -> Result<String, Refusal> {
-        let (root, target, object) = (self.manifests.clone(), target.clone(), object.clone());
-        let work = move || rewrite::kept(&root, &target, (&object, &plain));
+    async fn rewritten(&self, target: &Target, new: New) -> Result<Rewritten, Refusal> {
+        // A text for a file of its own is written as it is.
+        if let (New::Text(after), None) = (&new, &target.shared) {
+            return Ok(Rewritten {
+                before: None,
+                after: after.clone(),
+            });
+        }
+        let (root, target) = (self.manifests.clone(), target.clone());
+        let work = move || rewrite::kept(&root, &target, &new);
         tokio::task::spawn_blocking(work).await.map_err(internal)?
     }
 
@@ -389,6 +396,14 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         kind: Kind,
         name: &str,
     ) -> Result<(), Refusal> {
+        if let (Some(_), Some(object)) = (&target.shared, &target.current) {
+            let new = self.rewritten(target, New::Gone).await?;
+            if let Some(source) = self.source.get() {
+                let wish = source::Wish::take_out(&target.path, object, new);
+                return self.commit(source, wish).await;
+            }
+            return self.write_manifest(target, object, new).await;
+        }
         if let Some(source) = self.source.get() {
             let wish = source::Wish::remove(&target.path, kind, name);
             return self.commit(source, wish).await;
@@ -405,10 +420,10 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         &self,
         target: &Target,
         object: &AnyObject,
-        text: String,
+        new: Rewritten,
     ) -> Result<(), Refusal> {
         if let Some(source) = self.source.get() {
-            let wish = source::Wish::write(&target.path, object, text.into_bytes());
+            let wish = source::Wish::write(&target.path, object, new);
             return self.commit(source, wish).await;
         }
         let path = self.manifests.join(&target.path);
@@ -426,7 +441,13 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
                 Ok(before) => same_owner(before),
                 Err(_) => FileSpec::own(0o644),
             };
-            files::write(&path, text.as_bytes(), spec)
+            if let Some(before) = &new.before {
+                let now = FileCache::content(&path);
+                if now.map_err(|error| Refusal::Internal(chain(&error)))? != *before {
+                    return Err(Refusal::Stale);
+                }
+            }
+            files::write(&path, new.after.as_bytes(), spec)
                 .map_err(|error| Refusal::Internal(chain(&error)))
         };
         tokio::task::spawn_blocking(work).await.map_err(internal)?

@@ -16,6 +16,7 @@ pub mod change;
 pub mod edit;
 mod path;
 mod scalar;
+pub mod section;
 mod text;
 
 pub use build::parse;

@@ -329,6 +329,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             path: edit.file.clone(),
             current: None,
             refused: false,
+            shared: None,
         };
         let judged = self.admissible(&target, &edit.parsed, (&edit.object, super::in_text));
         judged.map_err(|refusal| {

@@ -12,6 +12,7 @@ use cb_host::files::FileCache;
 use cb_host::source::Change;
 
 use super::manifest::Edit;
+use super::rewrite::Rewritten;
 use crate::api::{Problem, ProblemKind, Refusal};
 use crate::catalog::real_folder;
 use crate::daemon::Daemon;
@@ -22,25 +23,41 @@ use crate::source::{Source, SourceProblem};
 pub(super) struct Wish {
     /// The file, relative to the folder of manifests.
     file: String,
+    /// What it was changed from, if not from what is there now.
+    before: Option<Vec<u8>>,
     /// What is to be in it; nothing if it is to go.
     after: Option<Vec<u8>>,
+    /// Whether the object goes.
+    removes: bool,
     /// The object, as `tenant ky04`.
     object: String,
 }
 
 impl Wish {
-    pub(super) fn write(file: &str, object: &AnyObject, text: Vec<u8>) -> Self {
+    pub(super) fn write(file: &str, object: &AnyObject, new: Rewritten) -> Self {
         Self {
             file: file.to_owned(),
-            after: Some(text),
+            before: new.before,
+            after: Some(new.after.into_bytes()),
+            removes: false,
             object: named(object.kind(), object.name()),
+        }
+    }
+
+    /// Takes an object out of a file that has others too.
+    pub(super) fn take_out(file: &str, object: &AnyObject, new: Rewritten) -> Self {
+        Self {
+            removes: true,
+            ..Self::write(file, object, new)
         }
     }
 
     pub(super) fn remove(file: &str, kind: Kind, name: &str) -> Self {
         Self {
             file: file.to_owned(),
+            before: None,
             after: None,
+            removes: true,
             object: named(kind, name),
         }
     }
@@ -56,12 +73,15 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         let git = source.git();
         let Wish {
             file,
+            before: changed,
             after,
+            removes,
             object,
         } = wish;
         if !git.write_back {
             let path = git.in_repository(&file);
             let what = match &after {
+                Some(_) if removes => format!("remove {object} from {path} there"),
                 Some(_) => format!("commit {object} to {path} there"),
                 None => format!("remove {object} with {path} there"),
             };
@@ -77,10 +97,11 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
             .await
             .map_err(super::internal)?
             .map_err(|error| Refusal::Internal(cb_host::files::chain(&error)))?;
-        let verb = match (&before, &after) {
+        let before = changed.or(before);
+        let verb = match (&before, removes) {
             (None, _) => "Add",
-            (_, Some(_)) => "Change",
-            (_, None) => "Remove",
+            (_, false) => "Change",
+            (_, true) => "Remove",
         };
         let change = Change {
             file,

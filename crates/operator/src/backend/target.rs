@@ -2,7 +2,7 @@
 
 use cb_core::admission::Scan as Manifests;
 use cb_core::api::Kind;
-use cb_core::manifest::AnyObject;
+use cb_core::manifest::{AnyObject, File};
 
 use super::new_path;
 use crate::api::Refusal;
@@ -16,13 +16,34 @@ pub(super) struct Target {
     pub current: Option<AnyObject>,
     /// Whether the file has the object in a form that cannot be used.
     pub refused: bool,
+    /// The file with all that is in it, if it has other objects too.
+    pub shared: Option<File>,
+}
+
+impl Target {
+    /// The file as it would be with the one document of `new` for the object.
+    pub(super) fn with(&self, new: &File) -> File {
+        let (Some(shared), Some(object)) = (&self.shared, &self.current) else {
+            return new.clone();
+        };
+        let mut whole = shared.clone();
+        let place = whole.documents.iter_mut();
+        for place in place.filter(|document| document.object.as_ref() == Some(object)) {
+            let index = place.index;
+            if let Some(document) = new.documents.first() {
+                place.clone_from(document);
+            }
+            place.index = index;
+        }
+        whole
+    }
 }
 
 /// Finds the file of an object.
 ///
 /// # Errors
-/// The object shares its file with others, is in several files, or its new
-/// file would be somebody else's.
+/// The object shares its file with something that cannot be read, is in several
+/// files, or its new file would be somebody else's.
 pub(super) fn find(manifests: &Manifests, kind: Kind, name: &str) -> Result<Target, Refusal> {
     let mut found = Vec::new();
     for (path, file) in &manifests.files {
@@ -43,6 +64,7 @@ pub(super) fn find(manifests: &Manifests, kind: Kind, name: &str) -> Result<Targ
                     path,
                     current: None,
                     refused: false,
+                    shared: None,
                 }),
                 // A file of this name that nothing can be read from is taken
                 // for the object's own.
@@ -50,6 +72,7 @@ pub(super) fn find(manifests: &Manifests, kind: Kind, name: &str) -> Result<Targ
                     path,
                     current: None,
                     refused: true,
+                    shared: None,
                 }),
                 Some(_) => Err(Refusal::Conflict(format!(
                     "{path} exists and holds something else; move it away"
@@ -57,15 +80,17 @@ pub(super) fn find(manifests: &Manifests, kind: Kind, name: &str) -> Result<Targ
             }
         }
         [(path, file, document)] => {
-            if file.documents.len() > 1 {
+            let shared = file.documents.len() > 1;
+            if shared && let Some(error) = file.errors.first() {
                 return Err(Refusal::Conflict(format!(
-                    "{kind} `{name}` is in {path} together with other objects; edit that file instead"
+                    "{kind} `{name}` is in {path} together with other objects, and {error}; put that file right first"
                 )));
             }
             Ok(Target {
                 path: (*path).clone(),
                 current: document.object.clone(),
                 refused: document.object.is_none(),
+                shared: shared.then(|| (*file).clone()),
             })
         }
         several => {
