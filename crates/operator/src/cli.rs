@@ -171,6 +171,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         metrics,
         recorder: recorder.clone(),
         slots,
+        rollouts: Arc::clone(&rollouts),
         disks: Arc::clone(&disks),
         offsite,
         acme,

@@ -370,6 +370,19 @@ impl Rollout {
         Ok(())
     }
 
+    /// The backup that bringing a tenant back would restore, for as long as
+    /// that can be asked for; `runs` is the version that the tenant has now.
+    #[must_use]
+    pub fn needs_backup(&self, tenant: &TenantName, runs: &Version) -> Option<&BackupId> {
+        // One whose way back failed can be tried again.
+        if self.state == State::Undone || *runs != self.spec.target_version {
+            return None;
+        }
+        let mut members = self.tenants.iter();
+        let member = members.find(|member| member.tenant == *tenant && member.upgraded)?;
+        member.backup.as_ref()
+    }
+
     fn run(&mut self) {
         self.state = State::Running;
         self.message = None;

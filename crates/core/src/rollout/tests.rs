@@ -186,7 +186,13 @@ fn undo_brings_back_what_was_upgraded_and_nothing_else() {
         reached: Some(Some(backup.clone())),
     };
     rollout.came(Way::There, &wave[2], reached);
-    assert_eq!(rollout.tenants[2].backup, Some(backup));
+    assert_eq!(rollout.tenants[2].backup, Some(backup.clone()));
+    let (new, old) = (rollout.spec.target_version.clone(), "v0".parse().unwrap());
+    let needed = |rollout: &Rollout| rollout.needs_backup(&wave[2], &new).cloned();
+    assert_eq!(needed(&rollout), Some(backup.clone()));
+    // It has another version by now, or made none.
+    assert_eq!(rollout.needs_backup(&wave[2], &old), None);
+    assert_eq!(rollout.needs_backup(&wave[0], &new), None);
     assert_eq!(rollout.ask_all(), [wave[0].clone(), wave[2].clone()]);
     rollout.came(Way::Back, &wave[0], done());
     rollout.came(Way::Back, &wave[2], failed());
@@ -194,11 +200,13 @@ fn undo_brings_back_what_was_upgraded_and_nothing_else() {
     assert_eq!(rollout.state, State::Failed);
     assert_eq!(rollout.words(), "Undone Failed UndoFailed Pending");
     assert!(rollout.undo().is_err());
+    assert_eq!(needed(&rollout), Some(backup), "it can be tried again");
     rollout.resume(true, at(2)).unwrap();
     assert_eq!(rollout.ask_all(), [wave[2].clone()]);
     rollout.all_come(&done());
     rollout.advance_all(at(3));
     assert_eq!((rollout.state, rollout.wave), (State::Undone, 1));
+    assert_eq!(needed(&rollout), None);
 }
 
 proptest! {

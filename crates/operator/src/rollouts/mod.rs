@@ -15,11 +15,13 @@ mod choose;
 mod drive;
 mod folder;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cb_core::api::Kind;
 use cb_core::event::{Event, Reason};
 use cb_core::rollout::{Refused, Rollout, Spec, State};
+use cb_core::types::{BackupId, TenantName, Version};
 use cb_runtime::store::Store;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Notify};
@@ -213,6 +215,17 @@ impl Rollouts {
         self.folder.write(rollout).await?;
         self.published.set(rollout.number(), rollout.clone());
         Ok(())
+    }
+
+    /// The backups of a tenant that undoing a rollout would restore; `runs` is
+    /// the version that the tenant has now.
+    #[must_use]
+    pub fn needed_backups(&self, tenant: &TenantName, runs: &Version) -> BTreeSet<BackupId> {
+        let items = self.published.list().items;
+        let needed = items
+            .values()
+            .filter_map(|item| item.value.needs_backup(tenant, runs));
+        needed.cloned().collect()
     }
 
     /// Drops the oldest that are over, above the number that is kept.

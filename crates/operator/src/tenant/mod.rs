@@ -39,6 +39,7 @@ use crate::ledger::{Ledger, Request};
 use crate::metrics::Metrics;
 use crate::offsite::Offsite;
 use crate::recorder::Recorder;
+use crate::rollouts::Rollouts;
 use crate::state::State;
 use crate::status_file::StatusSink;
 use operation::Operated;
@@ -77,6 +78,8 @@ pub struct Engine<H> {
     pub recorder: Recorder,
     /// How many operations run at once.
     pub slots: Slots,
+    /// The fleet upgrades, which may be undone.
+    pub rollouts: Arc<Rollouts>,
     /// Looks at what tenants have on disk.
     pub disks: Arc<Disks<H>>,
     /// Copies backups off the host, if the Host says where to.

@@ -144,6 +144,10 @@ impl Bench {
             metrics: crate::metrics::Metrics::new(),
             recorder,
             slots: Slots::new(2).0,
+            rollouts: crate::rollouts::Rollouts::new(
+                crate::rollouts::RolloutFolder::new("/nonexistent".into()),
+                Vec::new(),
+            ),
             offsite: None,
             acme: None,
             certificate_watch: CertificateWatch::default(),

@@ -32,7 +32,11 @@ impl<H: Host> Engine<H> {
         let policy = policy.or(&self.spec.spec.defaults.backup);
         let candidates = backups.iter().map(Into::into).collect();
         let now = jiff::Timestamp::now();
-        for id in expired(candidates, &policy, &in_use(&record), now) {
+        let mut kept = in_use(&record);
+        if let Some(runs) = record.deployed.as_ref().map(|spec| &spec.version) {
+            kept.extend(self.rollouts.needed_backups(name, runs));
+        }
+        for id in expired(candidates, &policy, &kept, now) {
             match self.host.delete_backup(&database, &id).await {
                 Ok(_) => tracing::info!(tenant = %name, "{name}: backup {id} is over its time"),
                 Err(error) => {
