@@ -59,10 +59,11 @@ pub trait Host: Send + Sync {
     /// Asks a service whether it works.
     async fn probe(&self, probe: &Probe) -> Health;
 
-    /// The last lines that a unit wrote to its log, made fit for a message;
-    /// none if they cannot be read. They may hold anything that the service
-    /// prints.
-    async fn log_tail(&self, unit: &str) -> Vec<String>;
+    /// The last lines that one run of a unit wrote to its log, made fit for a
+    /// message; none if they cannot be read. The run is named by its
+    /// InvocationID; without one it is the last run. They may hold anything
+    /// that the service prints.
+    async fn log_tail(&self, unit: &str, run: Option<&str>) -> Vec<String>;
 
     /// Does one piece of work on a tenant's database, as the tenant's user.
     /// Done twice it is done once; cut off at any instruction it can be done

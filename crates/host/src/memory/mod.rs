@@ -262,8 +262,9 @@ impl Host for MemoryHost {
         self.with(|world| world.probe(probe))
     }
 
-    async fn log_tail(&self, unit: &str) -> Vec<String> {
-        vec![format!("the last words of {unit}")]
+    async fn log_tail(&self, unit: &str, run: Option<&str>) -> Vec<String> {
+        let run = run.unwrap_or("its last run");
+        vec![format!("the last words of {unit} in {run}")]
     }
 
     async fn database(

@@ -307,13 +307,17 @@ impl<H: Host> Engine<H> {
                 Err(Left::Blocked(problem))
             }
             Some(problem) => {
-                let unit = findings.desired.as_ref().and_then(|d| d.services.first());
-                let unit = unit.map_or(String::new(), |service| service.unit.clone());
+                let services = findings.desired.iter().flat_map(|d| &d.services);
+                let mut units = services.map(|service| service.unit.clone());
+                let first = units.clone().next().unwrap_or_default();
+                let named = units.find(|unit| problem.message.contains(unit.as_str()));
+                let unit = named.unwrap_or(first);
                 let reason = problem.reason.clone();
                 let mut failure = self
                     .service_failure(
                         operation,
-                        &unit,
+                        // What was seen of it is from before the start.
+                        (&unit, None),
                         "StartFailed",
                         Some(problem.message),
                         &findings.observed,

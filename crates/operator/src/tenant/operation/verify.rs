@@ -64,7 +64,13 @@ impl<H: Host> Engine<H> {
             if of.strict && *before != now_running {
                 let unit = changed(before, &now_running);
                 let failure = self
-                    .service_failure(operation, &unit, "ServiceExited", None, &observed)
+                    .service_failure(
+                        operation,
+                        (&unit, before.get(&unit).map(String::as_str)),
+                        "ServiceExited",
+                        None,
+                        &observed,
+                    )
                     .await;
                 return Err(Left::Failed(failure));
             }
@@ -118,22 +124,25 @@ impl<H: Host> Engine<H> {
             health.is_none_or(|health| !health.ok)
         });
         let unit = bad.map_or("", |service| &service.unit);
-        self.service_failure(operation, unit, "Unhealthy", Some(message), observed)
+        let run = observed.units.get(unit);
+        let run = run.and_then(|state| state.invocation_id.as_deref());
+        self.service_failure(operation, (unit, run), "Unhealthy", Some(message), observed)
             .await
     }
 
-    /// A failure of a service, with the last lines of its log.
+    /// A failure of a run of a service, with the last lines of its log. Without
+    /// the run's InvocationID it is the unit's last run.
     pub(super) async fn service_failure(
         &self,
         operation: &Operation,
-        unit: &str,
+        (unit, run): (&str, Option<&str>),
         reason: &'static str,
         message: Option<String>,
         observed: &Observed,
     ) -> Failure {
         let message = message.unwrap_or_else(|| format!("{unit} has exited"));
         let mut failure = self.failure(operation, reason, message);
-        let log = self.host.log_tail(unit).await;
+        let log = self.host.log_tail(unit, run).await;
         failure.log = log
             .into_iter()
             .map(|line| without_secrets(line, &observed.secrets))
