@@ -36,17 +36,21 @@ fn world(hint: &str, sinks: &str) -> Result<World> {
     world
         .host
         .push(host.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
-    world
-        .host
-        .push(RECEIVER.as_bytes(), "/opt/receiver.pl", 0o755)?;
-    world.host.sh("mkdir -p /var/received")?;
+    world.prepare_receiver()?;
     world.put("tiny.yaml", TINY)?;
     Ok(world)
 }
 
 impl World {
+    pub(crate) fn prepare_receiver(&self) -> Result<()> {
+        self.host
+            .push(RECEIVER.as_bytes(), "/opt/receiver.pl", 0o755)?;
+        self.host.sh("mkdir -p /var/received")?;
+        Ok(())
+    }
+
     /// Starts the receiver.
-    fn receive(&self) -> Result<()> {
+    pub(crate) fn receive(&self) -> Result<()> {
         self.host
             .sh("systemd-run --quiet --unit=receiver perl /opt/receiver.pl 9999 /var/received")?;
         self.waits("the receiver listens", || {
@@ -63,7 +67,7 @@ impl World {
     }
 
     /// The messages in one of the receiver's files, with their ids.
-    fn received(&self, file: &str) -> Result<Vec<(String, Value)>> {
+    pub(crate) fn received(&self, file: &str) -> Result<Vec<(String, Value)>> {
         let text = self
             .host
             .sh(&format!("cat /var/received/{file} 2>/dev/null || :"))?;

@@ -21,6 +21,11 @@ spec:
   resync: {periodSeconds: 1}
 ";
 
+/// Tells of each drift.
+const ALERTS: &str = "  \
+  alerts: {groupSeconds: 1, maxPerHour: 3600, sinks: [{name: hook, webhook: {url: 'http://127.0.0.1:9999/'}}]}
+";
+
 /// What somebody does to a tenant.
 struct Tamper {
     /// The kind of drift that it is.
@@ -183,9 +188,12 @@ impl World {
     /// A host with one tenant for each tamper.
     fn tampered(hint: &str, more: &str) -> Result<World> {
         let world = World::installed(hint)?;
+        let host = format!("{HOST}{ALERTS}");
         world
             .host
-            .push(HOST.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
+            .push(host.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
+        world.prepare_receiver()?;
+        world.receive()?;
         world.put("tiny.yaml", TINY)?;
         for index in 0..TAMPERS.len() {
             world.put_tiny(&name(index), more)?;
@@ -224,6 +232,29 @@ impl World {
         Ok(events.iter().filter(of).map(note).collect())
     }
 
+    /// Waits until a receiver of alerts was told of every tamper, by its kind.
+    fn wait_alerted(&self) -> Result<()> {
+        let alerted = |message: &Value, index: usize| {
+            let firing = message["firing"].as_array().into_iter().flatten();
+            let of = |alert: &Value| {
+                alert["tenant"] == name(index).as_str() && alert["reason"] == TAMPERS[index].kind
+            };
+            firing.into_iter().any(of)
+        };
+        self.waits("every tamper was told to the receiver of alerts", || {
+            let received = self.received("accepted")?;
+            let told = |index: &usize| received.iter().any(|(_, message)| alerted(message, *index));
+            let missing: Vec<String> = (0..TAMPERS.len())
+                .filter(|index| !told(index))
+                .map(|index| format!("{} of {}", TAMPERS[index].kind, name(index)))
+                .collect();
+            match missing.is_empty() {
+                true => Ok(true),
+                false => bail!("not told: {missing:?}"),
+            }
+        })
+    }
+
     fn drift(&self, tenant: &str) -> Result<Vec<Value>> {
         let drift = self.tenant(tenant)?["status"]["drift"].clone();
         Ok(drift.as_array().cloned().unwrap_or_default())
@@ -260,7 +291,7 @@ fn what_is_tampered_with_is_named_and_undone() -> Result<()> {
         world.wait_ready(&tenant)?;
         assert_eq!(world.page(&tenant)?, format!("{tenant} v1 on /\n"));
     }
-    Ok(())
+    world.wait_alerted()
 }
 
 /// With `Detect` each tamper is reported and left, and a person can look.
@@ -292,6 +323,7 @@ fn what_is_tampered_with_is_reported_and_left() -> Result<()> {
             assert_eq!(world.host.sh(&script)?, "", "{tenant}: {}", tamper.kind);
         }
     }
+    world.wait_alerted()?;
     let shown = world.host.exec(&["cbctl", "drift"])?;
     assert_eq!(shown.code, Some(1), "{}", shown.stderr);
     for tamper in TAMPERS {

@@ -69,8 +69,7 @@ pub fn corrected<'a>(
         over = Some(over.map_or(end, |over| over.min(end)));
         let note = &series.event.note;
         let word = note.split(' ').next().unwrap_or_default();
-        let known = DriftKind::ALL.iter().any(|kind| kind.as_str() == word);
-        let reason = if known { word } else { CORRECTED };
+        let reason = kind(word).map_or(CORRECTED, DriftKind::as_str);
         let alert = alerts.entry(reason).or_insert_with(|| Alert {
             tenant: Some(tenant.clone()),
             reason: reason.to_owned(),
@@ -86,9 +85,24 @@ pub fn corrected<'a>(
     (alerts.into_values().collect(), over)
 }
 
-/// Whether an event tells that drift of a tenant was put right.
+/// Whether an event tells of drift of a tenant that was put right: by the
+/// operator, or by systemd, which restarts a service that ended before anybody
+/// could be told of it.
 #[must_use]
 pub fn is_correction(series: &Series) -> bool {
     let event = &series.event;
-    event.reason == Reason::DriftCorrected && event.regarding.kind == Kind::Tenant
+    let put_right = match event.reason {
+        Reason::DriftCorrected => true,
+        Reason::DriftDetected => {
+            let word = event.note.split(' ').next().unwrap_or_default();
+            kind(word).is_some_and(DriftKind::is_end_of_run)
+        }
+        _ => false,
+    };
+    put_right && event.regarding.kind == Kind::Tenant
+}
+
+fn kind(word: &str) -> Option<DriftKind> {
+    let mut all = DriftKind::ALL.iter().copied();
+    all.find(|kind| kind.as_str() == word)
 }

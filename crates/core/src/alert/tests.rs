@@ -150,6 +150,8 @@ fn what_was_put_right_is_an_alert_for_a_while() {
         series(Reason::DriftCorrected, "UnitMode of /b: d", 20),
         series(Reason::DriftCorrected, "other words", 30),
         series(Reason::NotReady, "UnitMode of /c: d", 30),
+        // Told by what stands, for as long as it does.
+        series(Reason::DriftDetected, "UnitMode of /d: d", 30),
     ];
     let told = |second| {
         let (alerts, over) = corrected(&name("a"), 3, &all, at(second));
@@ -171,6 +173,13 @@ fn what_was_put_right_is_an_alert_for_a_while() {
     );
     assert_eq!(over, Some(at(320)));
     assert_eq!(told(330), (Vec::new(), None, None));
+    // systemd restarts it before anybody can be told of it.
+    let killed = series(Reason::DriftDetected, "ServiceKilled of a-api: d", 10);
+    assert!(is_correction(&killed));
+    let (alerts, _) = corrected(&name("a"), 3, [&killed], at(60));
+    assert_eq!(alerts[0].reason, "ServiceKilled");
+    let stopped = series(Reason::DriftDetected, "ServiceStopped of a-api: d", 10);
+    assert!(!is_correction(&stopped));
 }
 
 #[test]
