@@ -46,6 +46,15 @@ pub async fn list() -> Result<Option<String>, NftError> {
     }
 }
 
+/// The program's version, in its words.
+///
+/// # Errors
+/// See [`NftError`].
+pub async fn version() -> Result<String, NftError> {
+    let version = nft(&["--version"], "").await?;
+    Ok(version.trim().to_owned())
+}
+
 /// Replaces the table, unless it is somebody else's. Returns it as the kernel
 /// has it afterwards.
 ///

@@ -70,6 +70,50 @@ fn what_is_changed_of_the_host_is_named_and_put_back_or_left() -> Result<()> {
     }
     assert_eq!(world.told_of_host("DriftDetected")?, [""; 0]);
 
+    // A restart that finds the rules as they were tells nothing, nor one with
+    // a Host that has them be others.
+    let more = format!("{HOST}  network: {{allowPorts: [587]}}\n");
+    for host in [HOST, &more, HOST] {
+        world.host.sh("systemctl stop cb-operator")?;
+        world
+            .host
+            .push(host.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
+        world.start()?;
+        let port = "nft list table inet cb_operator | grep -c '\\b587\\b' || :";
+        let there = if host == HOST { "0\n" } else { "1\n" };
+        world.waits("the rules are those of the Host", || {
+            Ok(world.host.sh(port)? == there)
+        })?;
+        assert_eq!(world.told_of_host("DriftCorrected")?.len(), 2);
+    }
+    // What somebody changed meanwhile is told.
+    for (does, detail) in [
+        ("nft delete table inet cb_operator", "the table is gone"),
+        (
+            "nft add rule inet cb_operator output accept",
+            "the table has other rules",
+        ),
+        (
+            "echo '# x' >>/var/lib/cb/network.nft",
+            "/var/lib/cb/network.nft has other rules",
+        ),
+    ] {
+        world.host.sh("systemctl stop cb-operator")?;
+        world.host.sh(does)?;
+        world.start()?;
+        // What is counted begins anew with each run of the operator.
+        world.wait_metric("cb_drift_corrected_total{kind=\"NetworkRulesChanged\"} 1")?;
+        world.waits(detail, || {
+            let notes = world.told_of_host("DriftCorrected")?;
+            let of =
+                |note: &String| note.starts_with("NetworkRulesChanged") && note.contains(detail);
+            Ok(notes.iter().any(of))
+        })?;
+        world.host.sh(TABLE)?;
+        let alerts = world.host.sh("cbctl alerts")?;
+        assert!(alerts.contains("NetworkRulesChanged"), "{alerts}");
+    }
+
     // Found when it comes back, and left.
     world.host.sh("systemctl stop cb-operator")?;
     let detect = format!("{HOST}  defaults: {{driftPolicy: Detect}}\n");

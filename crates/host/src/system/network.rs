@@ -26,6 +26,7 @@ use cb_runtime::{CoalesceConfig, Coalescer};
 
 use super::SystemHost;
 use super::execute::{blocking, check_job, write_guarded};
+use super::network_memo::{Memo, Now};
 use crate::files::{self, FileCache};
 use crate::nftables::{self, NftError};
 use crate::systemd::JOB_TIMEOUT;
@@ -67,6 +68,11 @@ struct Known {
     /// What the kernel was last given; nothing from before that until it has
     /// succeeded.
     loaded: Option<Arc<Loaded>>,
+    /// Whether what was there at the start was compared with what was loaded
+    /// before.
+    compared: bool,
+    /// What somebody had changed before the start; the next look tells it.
+    untold: Option<String>,
     /// root and nginx, as they were last found.
     proxies: Option<BTreeSet<u32>>,
 }
@@ -167,20 +173,62 @@ impl Keeper {
             }
             let found = self.difference(&loaded).await;
             if let Ok(None) = found {
-                return Ok(None);
+                return Ok(self.lock().untold.take());
             }
             // Not known to be in force any more, whatever comes of this.
             self.lock().loaded = None;
             changed = found?;
         }
         self.lock().loaded = None;
+        let compared = std::mem::replace(&mut self.lock().compared, true);
+        if !compared {
+            let found = self.changed_while_away().await;
+            self.lock().untold = found;
+        }
         let text = rules.text();
+        let file = self.file.clone();
+        blocking(move || Ok(Memo::forget(&file)?)).await?;
         let table = nftables::load(&text).await?;
         // What the kernel accepted is what it is to be given at boot.
-        self.write(text).await?;
+        self.write(text.clone()).await?;
+        self.remember(table.as_deref(), &text).await?;
         let loaded = Loaded { rules, uids, table };
-        self.lock().loaded = Some(Arc::new(loaded));
-        Ok(changed)
+        let mut known = self.lock();
+        known.loaded = Some(Arc::new(loaded));
+        Ok(match look {
+            true => changed.or(known.untold.take()),
+            false => None,
+        })
+    }
+
+    /// What somebody changed since another run of the operator loaded rules.
+    async fn changed_while_away(&self) -> Option<String> {
+        let memo = Memo::read(&self.file)?;
+        // If nft cannot be run, that is told by the load.
+        let (nft, table) = (
+            nftables::version().await.ok()?,
+            nftables::list().await.ok()?,
+        );
+        let now = Now {
+            nft: &nft,
+            table: table.as_deref(),
+            file: &FileCache::content(&self.file).unwrap_or_default(),
+        };
+        memo.difference(&now, &self.file)
+    }
+
+    async fn remember(&self, table: Option<&str>, text: &str) -> Result<(), ActionError> {
+        let nft = nftables::version().await?;
+        let memo = Memo::of(&Now {
+            nft: &nft,
+            table,
+            file: text.as_bytes(),
+        });
+        let Some(memo) = memo else {
+            return Ok(());
+        };
+        let file = self.file.clone();
+        blocking(move || Ok(memo.write(&file)?)).await
     }
 
     /// Takes in what is asked. Returns whether the kernel is to be looked at.
@@ -346,6 +394,8 @@ impl SystemHost {
         }
         if is_ours(&rules) {
             nftables::remove().await?;
+            let memo = rules.clone();
+            blocking(move || Ok(Memo::forget(&memo)?)).await?;
             remove(rules).await?;
         }
         Ok(())
