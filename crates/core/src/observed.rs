@@ -196,6 +196,9 @@ pub struct Observed {
     pub settled: BTreeSet<String>,
     /// What is not as it was installed in the release of the scope, in words.
     pub release_changes: Vec<String>,
+    /// The units whose run began before the release of the scope was put in
+    /// its place: they may run with what was there before.
+    pub outlived: BTreeSet<String>,
     /// Who changed a file last, of those that are known for certain.
     pub actors: BTreeMap<PathBuf, Actor>,
 }

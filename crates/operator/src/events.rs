@@ -10,6 +10,7 @@ use std::time::Duration;
 use cb_core::api::HostSpec;
 use cb_core::layout::Layout;
 use cb_core::observed::DROP_IN_FOLDERS;
+use cb_core::releases::{ReleaseId, needed_by};
 use cb_core::types::TenantName;
 use cb_host::HostEvent;
 use notify::event::CreateKind;
@@ -158,6 +159,9 @@ fn of_path(path: &Path, host: &HostSpec, state: &State) -> Vec<TenantName> {
             None => of_unit(unit, state),
         };
     }
+    if let Ok(release) = path.strip_prefix(Layout::new(host).releases()) {
+        return of_release(release, state);
+    }
     let tenant = if path.parent() == Some(Layout::new(host).tenants().as_path()) {
         Some(name)
     } else if in_folder(host.nginx.sites.as_str()) || in_folder(paths.sysusers.as_str()) {
@@ -174,6 +178,22 @@ fn of_path(path: &Path, host: &HostSpec, state: &State) -> Vec<TenantName> {
         tenants = of_certificate(path, state);
     }
     tenants
+}
+
+/// The tenants that run a release, or are to.
+fn of_release(path: &Path, state: &State) -> Vec<TenantName> {
+    let mut parts = path.iter().map(|part| part.to_str());
+    let (Some(Some(application)), Some(Some(version))) = (parts.next(), parts.next()) else {
+        return Vec::new();
+    };
+    let is =
+        |id: &ReleaseId| (id.application.as_str(), id.version.as_str()) == (application, version);
+    state.with_records(|records| {
+        let of = records
+            .iter()
+            .filter(|(_, record)| needed_by(record).iter().any(is));
+        of.map(|(name, _)| name.clone()).collect()
+    })
 }
 
 /// The tenants whose manifests name a certificate in the folder of this file.

@@ -74,6 +74,83 @@ fn an_edited_release_and_a_service_that_does_not_listen_are_named() -> Result<()
     Ok(())
 }
 
+/// A release that is edited while nothing else happens is noticed by that and
+/// put right, for all tenants that run it: whoever is looked at first, what was
+/// restarted from the edited one is restarted.
+#[test]
+fn an_edited_release_is_noticed_and_put_right_for_all() -> Result<()> {
+    let world = World::installed("editing")?;
+    // No look at everything comes to help.
+    let host = HOST.replace("periodSeconds: 1", "periodSeconds: 3600");
+    world
+        .host
+        .push(host.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
+    world.put("tiny.yaml", crate::world::TINY)?;
+    world.start()?;
+    let names = ["ky04", "oh09", "tx01"];
+    for name in names {
+        world.put_tiny(name, "")?;
+    }
+    for name in names {
+        world.wait_ready(name)?;
+    }
+    let version = "/var/lib/cb/releases/tiny/v1/VERSION";
+    let deep = "/var/lib/cb/releases/tiny/v1/bin";
+    for (edit, undone) in [
+        (format!("echo edited >{version}"), format!("cat {version}")),
+        (
+            format!("echo x >{deep}/extra"),
+            format!("test -e {deep}/extra || cat {version}"),
+        ),
+        (
+            format!("chmod 666 {version}"),
+            format!("test $(stat -c %a {version}) = 444 && cat {version}"),
+        ),
+    ] {
+        world.host.sh(&edit)?;
+        world.waits(&format!("`{edit}` is undone"), || {
+            Ok(world.host.sh(&format!("{undone} || :"))? == "v1\n")
+        })?;
+    }
+    world.waits("it is told", || {
+        let told = names.iter().map(|name| world.told(name, "DriftCorrected"));
+        let told: Vec<String> = told.collect::<Result<Vec<_>>>()?.concat();
+        Ok(told.iter().any(|note| note.starts_with("ReleaseChanged")))
+    })?;
+    for name in names {
+        world.wait_ready(name)?;
+    }
+
+    // Restarted from the edited one; one of them is looked at only when the
+    // others have put the release right.
+    world.put_tiny("tx01", "suspend: true")?;
+    world.waits("tx01 is left alone", || {
+        Ok(world.tenant("tx01")?["status"]["observedGeneration"] == 2)
+    })?;
+    let pid = world.show("oh09-frontend", "MainPID")?;
+    world.host.sh(&format!(
+        "systemctl stop cb-operator; echo edited >{version}\n\
+         systemctl restart ky04-api oh09-api tx01-api; systemctl start cb-operator"
+    ))?;
+    let api = |name: &str| -> Result<String> {
+        let port = world.tenant(name)?["status"]["ports"]["api"].clone();
+        let url = format!("http://127.0.0.1:{port}/");
+        Ok(world.host.curl(&[&url])?.body)
+    };
+    for name in ["ky04", "oh09"] {
+        world.waits(&format!("{name} runs the release again"), || {
+            Ok(api(name)?.contains(" v1 "))
+        })?;
+    }
+    assert!(api("tx01")?.contains(" edited "));
+    world.put_tiny("tx01", "")?;
+    world.waits("tx01 runs the release again", || {
+        Ok(api("tx01")?.contains(" v1 "))
+    })?;
+    assert_eq!(world.show("oh09-frontend", "MainPID")?, pid);
+    Ok(())
+}
+
 /// A database that somebody migrated is named by what its application tells,
 /// and left to a person.
 #[test]

@@ -300,6 +300,9 @@ impl Finder<'_> {
             if restarted && self.is_touched(service) {
                 let detail = "it was restarted while its files were changed";
                 self.add(DriftKind::ServiceRestarted, unit, detail);
+            } else if restarted && self.observed.outlived.contains(&unit) {
+                let detail = "it was restarted before its release was put right";
+                self.add(DriftKind::ServiceRestarted, unit, detail);
             } else if self.observed.settled.contains(&unit) && !self.listens(service) {
                 let detail = format!("it does not listen on port {}", service.port);
                 self.add(DriftKind::ServiceNotListening, unit, detail);

@@ -212,10 +212,10 @@ kinds! {
         "The installed release is gone, or a file in it was edited, added or removed.",
         "Installs it again, and restarts the services that somebody or systemd has started since \
          the operator started them, as they may run with the change. The others go on with the \
-         files that they opened, until they are restarted.",
-        "Find what changed it: a release is for all tenants of its version, and the one that is \
-         looked at first puts it right. Restart services of the others that may have been started \
-         meanwhile.";
+         files that they opened, until they are restarted. A release is for all tenants of its \
+         version: the one that is looked at first puts it right, and each restarts its own \
+         services.",
+        "Find what changed it. With `Detect`, restart the services that were started from it.";
     SchemaChanged: Report,
         "The schema version of the running application is not the one that the last migration \
          left.",
@@ -231,7 +231,8 @@ kinds! {
          for the whole host, and the last who writes it wins.";
     NetworkRulesChanged: Correct,
         "Of the host, not of a tenant: the nftables table `inet cb_operator` that keeps tenants \
-         from each other's ports, or what loads it at boot, was changed.",
+         from each other's ports, or what loads it at boot, was changed; also while the operator \
+         was stopped. That the table is gone after a boot is none.",
         "Loads the table again whatever the policy: `network.isolation` of the Host says that \
          it is enforced.",
         "Find what changes it, for example a reload of `nftables.service`, which flushes all \

@@ -133,6 +133,12 @@ impl Releases {
             .is_ok_and(|meta| meta.is_file())
     }
 
+    /// When the release was put in its place, as far as that is known.
+    #[must_use]
+    pub fn placed(path: &Path) -> Option<std::time::SystemTime> {
+        path.join(SUMS).symlink_metadata().ok()?.modified().ok()
+    }
+
     /// Makes the release, unless it is there as it was installed; one that
     /// somebody changed is replaced. A build that failed is not tried again for
     /// a while; its error is given again meanwhile.

@@ -208,12 +208,33 @@ impl Builder {
         let moved = files::move_dir(&self.root, place);
         if replaces {
             match &moved {
-                Ok(_) => remove_all(&aside),
+                Ok(_) => {
+                    mark_placed(place);
+                    remove_all(&aside);
+                }
                 Err(_) => drop(files::move_dir(&aside, place)?),
             }
         }
         self.finished = moved?;
         Ok(())
+    }
+}
+
+/// Has the time of [`SUMS`] be now: until now, what was started was started
+/// from what this release replaces.
+fn mark_placed(place: &Path) {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    };
+    let now = Timestamps {
+        last_access: now,
+        last_modification: now,
+    };
+    // Otherwise it is the time when it was made, a moment ago.
+    if let Err(error) = utimensat(CWD, place.join(SUMS), &now, AtFlags::SYMLINK_NOFOLLOW) {
+        tracing::debug!(%error, "the time of a release is not set");
     }
 }
 

@@ -7,8 +7,10 @@
 pub(crate) mod credentials;
 mod execute;
 mod network;
+mod network_memo;
 mod observe;
 mod release_looks;
+mod release_watch;
 mod reload;
 mod source;
 
@@ -68,7 +70,7 @@ pub struct SystemHost {
     nginx: Nginx,
     nginx_ports: ReferencedPorts,
     releases: Releases,
-    release_looks: ReleaseLooks,
+    release_looks: Arc<ReleaseLooks>,
     health: HealthChecks,
     databases: Databases,
     disks: Arc<Disks>,
@@ -121,7 +123,7 @@ impl SystemHost {
             certificates: CertificateLooks::default(),
             actors: Actors::start(),
             reserved: AtomicBool::new(false),
-            release_looks: ReleaseLooks::default(),
+            release_looks: Arc::new(ReleaseLooks::new()),
             systemd,
         };
         let ready = host.systemd.ready(READY_WITHIN).await;
@@ -166,8 +168,15 @@ impl SystemHost {
         }))
     }
 
-    /// Sends what systemd tells about units until the receiver is dropped.
+    /// Sends what systemd tells about units, and which releases are edited,
+    /// until the receiver is dropped.
     pub fn forward_events(&self, events: mpsc::UnboundedSender<HostEvent>) {
+        let of_releases = events.clone();
+        self.release_looks.tell(move |release| {
+            of_releases
+                .send(HostEvent::Path(release.to_owned()))
+                .is_ok()
+        });
         let mut units = self.systemd.subscribe();
         tokio::spawn(async move {
             loop {
@@ -303,8 +312,8 @@ impl Host for SystemHost {
         self.health.probe(probe).await
     }
 
-    async fn log_tail(&self, unit: &str) -> Vec<String> {
-        crate::systemd::journal::tail(unit).await
+    async fn log_tail(&self, unit: &str, run: Option<&str>) -> Vec<String> {
+        crate::systemd::journal::tail(unit, run).await
     }
 
     async fn database(

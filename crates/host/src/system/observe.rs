@@ -15,7 +15,7 @@ use super::{SystemHost, credentials};
 use crate::HostError;
 use crate::files::{FileCache, chain};
 use crate::releases::Releases;
-use crate::systemd::SystemdError;
+use crate::systemd::{SystemdError, invocation_link};
 
 /// Passes that run together share one reading of the sockets. Who holds a port
 /// is for messages; giving ports out asks anew.
@@ -88,6 +88,7 @@ impl SystemHost {
             certificates,
             actors,
             release_changes,
+            outlived: installed.map_or_else(BTreeSet::new, |release| outlived(release, scope)),
             paths,
             units,
             enabled,
@@ -206,6 +207,21 @@ impl SystemHost {
         let units = owned.iter().filter(|file| ours(&file.owner));
         Ok(units.map(|file| file.name.clone()).collect())
     }
+}
+
+/// The units whose run began before the release was put in its place. systemd
+/// makes a link when a run begins, so both are times of the same clock.
+fn outlived(release: &Path, scope: &Scope) -> BTreeSet<String> {
+    let Some(placed) = Releases::placed(release) else {
+        return BTreeSet::new();
+    };
+    let began_before = |unit: &&String| {
+        let began = invocation_link(unit).symlink_metadata();
+        began
+            .and_then(|began| began.modified())
+            .is_ok_and(|began| began < placed)
+    };
+    scope.units.iter().filter(began_before).cloned().collect()
 }
 
 /// The files and links in a folder of drop-ins that systemd reads.

@@ -1,7 +1,7 @@
 //! The state of all services, as the bus told it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cb_core::observed::{Exit, UnitState};
 use data_encoding::HEXLOWER;
@@ -170,9 +170,14 @@ impl Cache {
 /// systemd keeps the invocation of every running unit in a link, so that the
 /// journal need not ask it either.
 fn invocation_of(unit: &str) -> Option<String> {
-    let link = Path::new("/run/systemd/units").join(format!("invocation:{unit}"));
-    let target = std::fs::read_link(link).ok()?;
+    let target = std::fs::read_link(invocation_link(unit)).ok()?;
     Some(target.to_str()?.to_owned())
+}
+
+/// systemd makes this link when a run of a unit begins; it leads to its
+/// InvocationID.
+pub(crate) fn invocation_link(unit: &str) -> PathBuf {
+    Path::new("/run/systemd/units").join(format!("invocation:{unit}"))
 }
 
 /// Bytes as hexadecimal digits.

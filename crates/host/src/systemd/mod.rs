@@ -25,6 +25,7 @@ use cb_core::observed::{Exit, UnitState};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use zbus::message::Message;
 
+pub(crate) use cache::invocation_link;
 use connection::{Command, Shared};
 pub use jobs::JobResult;
 pub use run::{End, Outcome};

@@ -302,6 +302,12 @@ impl Planner<'_> {
             {
                 Some("it was restarted while its files were changed".into())
             }
+            Some(_)
+                if self.observed.outlived.contains(&service.unit)
+                    && self.restarted_since(service) =>
+            {
+                Some("it was restarted before its release was put right".into())
+            }
             Some(started) if self.observed.i360 && !started.i360 => {
                 Some("the i360 database was not there when it was started".into())
             }

@@ -186,6 +186,17 @@ fn overrides_masks_and_disabled_units() {
     let restarted = (DriftKind::ServiceRestarted, API.to_owned());
     assert!(drifts.contains(&restarted), "{drifts:?}");
     assert_eq!(steps, ["InstallRelease", "RecordStale", "Stop", "Start"]);
+    // Another tenant has put the release right since.
+    let (drifts, steps) = after(|world| {
+        world.observed.outlived.insert(API.into());
+        world.observed.units.insert(API.into(), running("2"));
+    });
+    assert_eq!(drifts, std::slice::from_ref(&restarted));
+    assert_eq!(steps, ["Stop", "Start"]);
+    let (drifts, steps) = after(|world| {
+        world.observed.outlived.insert(API.into());
+    });
+    assert_eq!((drifts.len(), steps.len()), (0, 0));
     let (drifts, steps) = after(edited);
     assert!(!drifts.contains(&restarted), "{drifts:?}");
     assert_eq!(steps, ["InstallRelease"]);
