@@ -57,12 +57,13 @@ pub(super) fn check_path(text: &str, example: &str) -> Result<(), String> {
     if !text.chars().all(path_char) {
         return wrong("use only letters, digits and `/ . _ - + @ , =`");
     }
-    if text
-        .trim_start_matches('/')
-        .split('/')
-        .any(|part| part.is_empty() || part == "." || part == "..")
-    {
+    let mut parts = text.trim_start_matches('/').split('/');
+    if parts.clone().any(|part| matches!(part, "" | "." | "..")) {
         return wrong("it must not have empty, `.` or `..` parts, or end with `/`");
+    }
+    // The most that a file system takes; systemd refuses the unit otherwise.
+    if parts.any(|part| part.len() > 255) {
+        return wrong("the name of a file or folder has at most 255 characters");
     }
     Ok(())
 }
@@ -78,12 +79,13 @@ pub(super) fn check_url_path(text: &str) -> Result<(), String> {
         && text.starts_with('/')
         && !text.contains("//")
         && text.chars().all(ok)
-        && !text.split('/').any(|p| p == "..")
+        // nginx takes them away before it looks for a route.
+        && !text.split('/').any(|part| matches!(part, "." | ".."))
     {
         return Ok(());
     }
     Err(format!(
-        "`{}` is not a URL path: start with `/` and use only letters, digits and `/ . _ - ~` (for example /api/)",
+        "`{}` is not a URL path: start with `/`, use only letters, digits and `/ . _ - ~`, and no `.` or `..` as a part (for example /api/)",
         shown(text)
     ))
 }
@@ -105,5 +107,29 @@ pub(super) fn check_http_url(text: &str) -> Result<(), String> {
             "`{}` is not an http or https URL (for example http://127.0.0.1:11434)",
             shown(text)
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_as_long_as_file_systems_take_it() {
+        let path = |length| format!("/srv/{}/x", "a".repeat(length));
+        assert_eq!(check_host_path(&path(255)), Ok(()));
+        let error = check_host_path(&path(256)).unwrap_err();
+        assert!(error.contains("at most 255 characters"), "{error}");
+        assert!(check_release_path(&path(256)[1..]).is_err());
+    }
+
+    #[test]
+    fn a_route_is_what_nginx_compares_with() {
+        for path in ["/", "/a", "/a/", "/a/.b/..c", "/a..b"] {
+            assert_eq!(check_url_path(path), Ok(()), "{path}");
+        }
+        for path in ["/.", "/./a", "/a/.", "/a/./b", "/..", "/a/../b", "//"] {
+            assert!(check_url_path(path).is_err(), "{path}");
+        }
     }
 }
