@@ -3,6 +3,8 @@
 //! `cb-hostile` puts every text of its list into every field and reads what is
 //! rendered by strict readers of its own; here the real programs read it.
 
+mod parsers;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};

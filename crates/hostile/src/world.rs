@@ -86,6 +86,7 @@ spec:
   sharedServices:
     i360: {path: /srv/i360/voters.duckdb}
     ollama: {url: 'http://127.0.0.1:11434'}
+  certificates: {acme: {termsOfServiceAgreed: true}}
 ",
     "
 apiVersion: campaignbrain.io/v1alpha1
@@ -191,15 +192,9 @@ pub fn read(manifest: &str) -> Result<AnyObject, Vec<String>> {
     objects.next().ok_or_else(|| vec!["no object".to_owned()])
 }
 
-/// What is rendered of a tenant: the text of each file by its path.
-pub type Files = Vec<(PathBuf, String)>;
-
-/// The files of a tenant, by an object and the bases of the other kinds; every
-/// secret of it is `secret`.
-///
-/// # Errors
-/// Why there are none: the objects do not fit together.
-pub fn files(object: &AnyObject, secret: impl Into<Vec<u8>>) -> Result<Files, String> {
+/// An object with those of the other kinds that fit to it.
+#[must_use]
+pub fn objects(object: &AnyObject) -> Objects {
     let (mut tenant, mut application, mut host) = bases().clone();
     match object {
         AnyObject::Tenant(of) => {
@@ -216,6 +211,19 @@ pub fn files(object: &AnyObject, secret: impl Into<Vec<u8>>) -> Result<Files, St
         }
         AnyObject::Host(of) => host = Arc::clone(of),
     }
+    (tenant, application, host)
+}
+
+/// What is rendered of a tenant: the text of each file by its path.
+pub type Files = Vec<(PathBuf, String)>;
+
+/// The files of a tenant, by an object and the bases of the other kinds; every
+/// secret of it is `secret`.
+///
+/// # Errors
+/// Why there are none: the objects do not fit together.
+pub fn files(object: &AnyObject, secret: impl Into<Vec<u8>>) -> Result<Files, String> {
+    let (tenant, application, host) = objects(object);
     let services = application.spec.services.iter();
     let ports = services
         .zip(32300..)
@@ -255,7 +263,8 @@ pub fn application() -> Application {
     Application::clone(&bases().1)
 }
 
-type Objects = (Arc<Tenant>, Arc<Application>, Arc<Host>);
+/// One object of each kind.
+pub type Objects = (Arc<Tenant>, Arc<Application>, Arc<Host>);
 
 /// The first base of each kind.
 fn bases() -> &'static Objects {
