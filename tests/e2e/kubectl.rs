@@ -1,5 +1,5 @@
 //! The real `kubectl` with the real operator: what people know for Kubernetes'
-//! objects works on these.
+//! objects works on these, with a `kubectl` of today and with one of years ago.
 //!
 //! kubectl speaks HTTP over TCP, so a relay on the host's loopback address
 //! leads it to the operator's socket.
@@ -26,19 +26,28 @@ systemctl start relay.socket
 
 const SERVER: &str = "--server=http://127.0.0.1:8001";
 
+/// The programs that people have: that of the test hosts' own release, 1.20, and
+/// a newer one.
+const OLD: &str = "kubectl";
+const NEW: &str = "kubectl-1.32";
+
 struct Kubectl {
+    program: &'static str,
     world: World,
 }
 
 impl Kubectl {
-    fn start(hint: &str) -> Result<Self> {
+    fn start(program: &'static str, hint: &str) -> Result<Self> {
         let world = World::running(hint)?;
         world.host.sh(RELAY)?;
-        Ok(Self { world })
+        let kubectl = Self { program, world };
+        let version = if program == NEW { "v1.32." } else { "v1.20." };
+        has(&kubectl.told(&["version", "--client"])?, &[version]);
+        Ok(kubectl)
     }
 
     fn run(&self, arguments: &[&str], input: &str) -> Result<Output> {
-        let command = [&["kubectl", SERVER], arguments].concat();
+        let command = [&[self.program, SERVER], arguments].concat();
         Ok(self.world.host.exec_with(&command, input.as_bytes())?)
     }
 
@@ -50,7 +59,12 @@ impl Kubectl {
     fn told_with(&self, arguments: &[&str], input: &str) -> Result<String> {
         let output = self.run(arguments, input)?;
         let text = format!("{}{}", output.stdout, output.stderr);
-        assert_eq!(output.code, Some(0), "kubectl {arguments:?}: {text}");
+        assert_eq!(
+            output.code,
+            Some(0),
+            "{} {arguments:?}: {text}",
+            self.program
+        );
         Ok(text)
     }
 
@@ -58,12 +72,17 @@ impl Kubectl {
     fn refused(&self, arguments: &[&str], input: &str) -> Result<String> {
         let output = self.run(arguments, input)?;
         let text = format!("{}{}", output.stdout, output.stderr);
-        assert_ne!(output.code, Some(0), "kubectl {arguments:?}: {text}");
+        assert_ne!(
+            output.code,
+            Some(0),
+            "{} {arguments:?}: {text}",
+            self.program
+        );
         Ok(text)
     }
 
     fn spawn(&self, arguments: &[&str]) -> Result<Running> {
-        let command = [&["kubectl", SERVER], arguments].concat();
+        let command = [&[self.program, SERVER], arguments].concat();
         Ok(self.world.host.spawn(&command)?)
     }
 
@@ -79,15 +98,39 @@ fn has(text: &str, wanted: &[&str]) {
     }
 }
 
-/// Law 8 and 12: everything that kubectl shows is there, in its own words.
 #[test]
-fn kubectl_shows_and_explains_objects() -> Result<()> {
-    let kubectl = Kubectl::start("kubectl-get")?;
+fn kubectl_1_20_shows_and_explains_objects() -> Result<()> {
+    shows(OLD)
+}
+
+#[test]
+fn kubectl_1_32_shows_and_explains_objects() -> Result<()> {
+    shows(NEW)
+}
+
+/// Law 8 and 12: everything that kubectl shows is there, in its own words.
+fn shows(program: &'static str) -> Result<()> {
+    let kubectl = Kubectl::start(program, "kubectl-get")?;
     let labelled = tiny("ky04", "").replace("{name: ky04}", "{name: ky04, labels: {ring: canary}}");
     kubectl.world.put("ky04.yaml", &labelled)?;
     kubectl.world.put_tiny("oh09", "")?;
-    kubectl.world.wait_ready("ky04")?;
-    kubectl.world.wait_ready("oh09")?;
+    kubectl.world.waits("both are known", || {
+        Ok(kubectl
+            .told(&["get", "tenants", "-o", "name"])?
+            .lines()
+            .count()
+            == 2)
+    })?;
+    let wait = [
+        "wait",
+        "--for=condition=Ready",
+        "tenants",
+        "--all",
+        "--timeout=60s",
+    ];
+    let text = kubectl.told(&wait)?;
+    let met = |name: &str| format!("tenant.campaignbrain.io/{name} condition met");
+    has(&text, &[&met("ky04"), &met("oh09")]);
 
     let text = kubectl.told(&["api-resources"])?;
     has(
@@ -147,13 +190,6 @@ fn kubectl_shows_and_explains_objects() -> Result<()> {
         &kubectl.told(&["get", "applications,hosts"])?,
         &["application", "tiny", "host", "test"],
     );
-    let text = kubectl.told(&[
-        "wait",
-        "--for=condition=Ready",
-        "tenant/ky04",
-        "--timeout=30s",
-    ])?;
-    has(&text, &["tenant.campaignbrain.io/ky04 condition met"]);
     has(
         &kubectl.told(&["explain", "tenant.spec.version"])?,
         &["KIND:", "Tenant", "FIELD:", "version", "<string>"],
@@ -177,6 +213,11 @@ fn kubectl_shows_and_explains_objects() -> Result<()> {
         &kubectl.told(&["get", "events"])?,
         &["LAST SEEN", "tenant/ky04"],
     );
+    if program == NEW {
+        let text = kubectl.told(&["events", "--for", "tenant/ky04"])?;
+        has(&text, &["LAST SEEN", "Tenant/ky04", "Created"]);
+        assert!(!text.contains("oh09"), "{text}");
+    }
     let text = kubectl.refused(&["get", "tenant", "nobody"], "")?;
     assert_eq!(
         text,
@@ -185,11 +226,20 @@ fn kubectl_shows_and_explains_objects() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn kubectl_1_20_changes_objects_and_keeps_manifests() -> Result<()> {
+    changes(OLD)
+}
+
+#[test]
+fn kubectl_1_32_changes_objects_and_keeps_manifests() -> Result<()> {
+    changes(NEW)
+}
+
 /// Law 5 and 12: every way in which kubectl changes an object changes what it
 /// names in the manifest, and nothing else there.
-#[test]
-fn kubectl_changes_objects_and_keeps_manifests() -> Result<()> {
-    let kubectl = Kubectl::start("kubectl-put")?;
+fn changes(program: &'static str) -> Result<()> {
+    let kubectl = Kubectl::start(program, "kubectl-put")?;
     let text = format!("# Our first.\n{}", tiny("ky04", "env: {MODE: loud} # kept"));
     kubectl.world.put("ky04.yaml", &text)?;
     kubectl.world.wait_ready("ky04")?;
@@ -226,7 +276,10 @@ fn kubectl_changes_objects_and_keeps_manifests() -> Result<()> {
         &["patch", "tenant", "ky04", "--type=strategic", "-p", "{}"],
         "",
     )?;
-    has(&text, &["UnsupportedMediaType"]);
+    has(
+        &text,
+        &["strategic merge patches are for Kubernetes' own types"],
+    );
     let text = kubectl.refused(
         &[
             "patch",
@@ -265,7 +318,7 @@ fn kubectl_changes_objects_and_keeps_manifests() -> Result<()> {
         "/root/editor",
         0o755,
     )?;
-    let script = format!("KUBE_EDITOR=/root/editor kubectl {SERVER} edit tenant ky04");
+    let script = format!("KUBE_EDITOR=/root/editor {program} {SERVER} edit tenant ky04");
     has(&kubectl.world.host.sh(&script)?, &["edited"]);
     has(
         &kubectl.manifest("ky04")?,
@@ -306,10 +359,19 @@ fn kubectl_changes_objects_and_keeps_manifests() -> Result<()> {
     Ok(())
 }
 
-/// Law 3: what another manager has set is not taken from it without a word.
 #[test]
-fn kubectl_applies_on_the_servers_side() -> Result<()> {
-    let kubectl = Kubectl::start("kubectl-ssa")?;
+fn kubectl_1_20_applies_on_the_servers_side() -> Result<()> {
+    applies(OLD)
+}
+
+#[test]
+fn kubectl_1_32_applies_on_the_servers_side() -> Result<()> {
+    applies(NEW)
+}
+
+/// Law 3: what another manager has set is not taken from it without a word.
+fn applies(program: &'static str) -> Result<()> {
+    let kubectl = Kubectl::start(program, "kubectl-ssa")?;
     let apply = |manager: &str, text: &str, more: &[&str]| {
         let manager = format!("--field-manager={manager}");
         // What is not a whole object fails kubectl's own check.
@@ -338,8 +400,10 @@ fn kubectl_applies_on_the_servers_side() -> Result<()> {
         &["application: tiny", "MODE: loud"],
     );
     assert!(!kubectl.manifest("ky04")?.contains("managed"));
-    let json: Value =
-        serde_json::from_str(&kubectl.told(&["get", "tenant", "ky04", "-o", "json"])?)?;
+    // The newer kubectl shows them only if it is asked to, in words that the older
+    // one does not know.
+    let path = "/apis/campaignbrain.io/v1alpha1/tenants/ky04";
+    let json: Value = serde_json::from_str(&kubectl.told(&["get", "--raw", path])?)?;
     let managers = json["metadata"]["managedFields"]
         .as_array()
         .context("managers")?;
