@@ -378,6 +378,38 @@ fn tenants_need_no_operator() -> Result<()> {
     Ok(())
 }
 
+/// Stands before nginx when a configuration is tested, and waits to go on.
+const HELD: &[u8] = b"#!/bin/sh
+: >/run/tested
+[ ! -p /run/hold ] || cat /run/hold >/dev/null
+exec /usr/sbin/nginx \"$@\"
+";
+
+/// Law 7: a stop of the operator lets it have nginx reloaded, and does not wait
+/// for that in vain, although the operator is ordered after nginx.
+#[test]
+fn a_stop_does_not_keep_a_reload_of_nginx_back() -> Result<()> {
+    let world = World::running("stop-reload")?;
+    world.host.push(HELD, "/usr/local/sbin/nginx", 0o755)?;
+    world.host.sh("mkfifo /run/hold")?;
+    world.put_tiny("ky04", "")?;
+    world.waits("the site is tested", || {
+        Ok(world.host.exec(&["test", "-e", "/run/tested"])?.code == Some(0))
+    })?;
+    world.host.sh("systemctl stop --no-block cb-operator")?;
+    world.waits("the operator is asked to stop", || {
+        Ok(world.show("cb-operator", "SubState")? == "stop-sigterm")
+    })?;
+    world.host.sh("echo >/run/hold; rm /run/hold")?;
+    world.waits("the operator has stopped", || {
+        Ok(world.show("cb-operator", "ActiveState")? == "inactive")
+    })?;
+    let log = world.host.journal("cb-operator");
+    let live = "put site /etc/nginx/conf.d/cb-ky04.conf live";
+    assert!(log.contains(live), "{log}");
+    Ok(())
+}
+
 /// Law 5 and 8: one operator at a time, which systemd knows to be ready and
 /// alive, and which ends in peace in the middle of its work.
 #[test]

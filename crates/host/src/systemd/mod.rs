@@ -226,12 +226,16 @@ impl Systemd {
         self.job("RestartUnit", unit, timeout).await
     }
 
-    /// Has a unit reload its configuration and waits for the job.
+    /// Has a unit reload its configuration and waits for the job. The jobs of
+    /// other units do not matter: the operator is ordered after nginx, so systemd
+    /// would keep a reload of nginx back until a stop of the operator has ended,
+    /// which waits for that very reload.
     ///
     /// # Errors
     /// See [`SystemdError`].
     pub async fn reload(&self, unit: &str, timeout: Duration) -> Result<JobResult, SystemdError> {
-        self.job("ReloadUnit", unit, timeout).await
+        self.job_in_mode("ReloadUnit", (unit, "ignore-dependencies"), timeout)
+            .await
     }
 
     /// Clears a failed state and the count of starts. A unit that is not
@@ -274,10 +278,19 @@ impl Systemd {
         unit: &str,
         timeout: Duration,
     ) -> Result<JobResult, SystemdError> {
+        self.job_in_mode(method, (unit, "replace"), timeout).await
+    }
+
+    async fn job_in_mode(
+        &self,
+        method: &'static str,
+        (unit, mode): (&str, &str),
+        timeout: Duration,
+    ) -> Result<JobResult, SystemdError> {
         // From here on results of jobs are kept until this is dropped, so a job
         // that ends before its path is known is not missed.
         let interest = self.shared.jobs.interest();
-        let reply = self.call(method, &(unit, "replace")).await?;
+        let reply = self.call(method, &(unit, mode)).await?;
         let body = reply.body();
         let path: zbus::OwnedObjectPath = body
             .deserialize()
