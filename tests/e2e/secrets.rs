@@ -1,6 +1,7 @@
 //! Secrets, environments and the shared services.
 
 mod credentials;
+mod named;
 
 use anyhow::Result;
 use serde_json::json;

@@ -30,12 +30,12 @@ use crate::acme::Acme;
 use crate::alerts::{Alerts, Patience};
 use crate::api;
 use crate::catalog::{Catalog, ManifestFiles, real_folder};
-use crate::certificate_watch::CertificateWatch;
 use crate::daemon::{Daemon, Sources};
 use crate::disk::Disks;
 use crate::ledger::Ledger;
 use crate::lock::Lock;
 use crate::metrics::{Metrics, collect};
+use crate::named_files::NamedFiles;
 use crate::offsite::Offsite;
 use crate::recorder::{EventFolder, Recorder};
 use crate::records::RecordFolder;
@@ -175,7 +175,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         disks: Arc::clone(&disks),
         offsite,
         acme,
-        certificate_watch: CertificateWatch::new(sender.clone()),
+        named_files: NamedFiles::new(sender.clone()),
         recovered: recovered.versions.into(),
     });
 

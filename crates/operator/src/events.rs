@@ -10,6 +10,7 @@ use std::time::Duration;
 use cb_core::api::HostSpec;
 use cb_core::layout::Layout;
 use cb_core::observed::DROP_IN_FOLDERS;
+use cb_core::record::Record;
 use cb_core::releases::{ReleaseId, needed_by};
 use cb_core::types::TenantName;
 use cb_host::HostEvent;
@@ -17,7 +18,7 @@ use notify::event::CreateKind;
 use notify::{EventKind, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
-use crate::certificate_watch;
+use crate::named_files;
 use crate::state::State;
 
 /// When a new folder is looked into once more.
@@ -175,7 +176,7 @@ fn of_path(path: &Path, host: &HostSpec, state: &State) -> Vec<TenantName> {
     };
     let mut tenants: Vec<TenantName> = tenant.and_then(known).into_iter().collect();
     if tenants.is_empty() {
-        tenants = of_certificate(path, state);
+        tenants = of_named(path, host, state);
     }
     tenants
 }
@@ -196,14 +197,12 @@ fn of_release(path: &Path, state: &State) -> Vec<TenantName> {
     })
 }
 
-/// The tenants whose manifests name a certificate in the folder of this file.
-fn of_certificate(path: &Path, state: &State) -> Vec<TenantName> {
+/// The tenants whose manifests name this file.
+fn of_named(path: &Path, host: &HostSpec, state: &State) -> Vec<TenantName> {
     state.with_records(|records| {
-        let named = records.iter().filter(|(_, record)| {
-            let tls = record.tenant.spec.tls.as_ref();
-            tls.is_some_and(|tls| certificate_watch::concerns(tls, path))
-        });
-        named.map(|(name, _)| name.clone()).collect()
+        let concerned = |record: &&Record| named_files::concerns(record, host, path);
+        let named = records.values().filter(concerned);
+        named.map(|record| record.name().clone()).collect()
     })
 }
 

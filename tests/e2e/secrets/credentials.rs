@@ -6,8 +6,10 @@ use anyhow::{Context as _, Result};
 use crate::world::World;
 
 /// A file that SOPS itself encrypted, and its published key.
-const SOPS: &str = include_str!("../../../crates/host/src/secrets/sops/vectors/all.sops.yaml");
-const SOPS_KEY: &str = "AGE-SECRET-KEY-1EQUCGFZH8UZKSZ0Z5N5T234YRNDT4U9H7QNYXWRRNJYDDVXE6FWSCPGNJ7";
+pub(super) const SOPS: &str =
+    include_str!("../../../crates/host/src/secrets/sops/vectors/all.sops.yaml");
+pub(super) const SOPS_KEY: &str =
+    "AGE-SECRET-KEY-1EQUCGFZH8UZKSZ0Z5N5T234YRNDT4U9H7QNYXWRRNJYDDVXE6FWSCPGNJ7";
 
 /// One of each kind.
 const SPEC: &str = "\
@@ -25,7 +27,7 @@ const FOLDER: &str = "/etc/cb/tenants/ky04/credentials";
 
 impl World {
     /// What a tenant's service answers.
-    fn asks(&self, tenant: &str, service: &str, path: &str) -> Result<String> {
+    pub(super) fn asks(&self, tenant: &str, service: &str, path: &str) -> Result<String> {
         let ports = &self.tenant(tenant)?["status"]["ports"];
         let port = ports[service].as_u64().context("it has no port")?;
         let url = format!("http://127.0.0.1:{port}{path}");

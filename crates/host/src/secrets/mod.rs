@@ -162,6 +162,10 @@ impl Secrets {
     async fn decrypt(&self, source: &SecretSource, path: &Path, content: &[u8]) -> Read {
         let value = |bytes: &[u8]| SecretValue::new(bytes, &self.key);
         match source {
+            // Somebody is about to write it, or something went wrong.
+            SecretSource::File(_) if content.trim_ascii().is_empty() => {
+                Err("it is empty".to_owned())
+            }
             SecretSource::File(_) => Ok(Opened::Content(value(content))),
             SecretSource::Credential { name, .. } => Ok(Opened::Credential {
                 sealed: value(content),

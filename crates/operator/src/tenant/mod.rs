@@ -33,10 +33,10 @@ use cb_core::types::{TenantName, Version};
 use tokio_util::sync::CancellationToken;
 
 use crate::acme::Acme;
-use crate::certificate_watch::CertificateWatch;
 use crate::disk::Disks;
 use crate::ledger::{Ledger, Request};
 use crate::metrics::Metrics;
+use crate::named_files::NamedFiles;
 use crate::offsite::Offsite;
 use crate::recorder::Recorder;
 use crate::rollouts::Rollouts;
@@ -86,8 +86,8 @@ pub struct Engine<H> {
     pub offsite: Option<Arc<Offsite<H>>>,
     /// Has certificates issued, if the Host says by whom.
     pub acme: Option<Arc<Acme>>,
-    /// Notices when certificates are renewed by others.
-    pub certificate_watch: CertificateWatch,
+    /// Notices when files that manifests name are changed.
+    pub named_files: NamedFiles,
     /// The versions that managed units named at the start, for tenants whose
     /// records were lost; each is used once.
     pub recovered: Mutex<BTreeMap<TenantName, Version>>,
@@ -201,6 +201,7 @@ impl<H: cb_host::Host> Engine<H> {
             Operated::Waiting(problem) => Some(problem),
             Operated::Idle => None,
         };
+        self.named_files.watch(&record, &self.spec.spec);
         let mut findings = Findings::default();
         for reason in self.state.refused(name) {
             findings
@@ -470,9 +471,6 @@ impl<H: cb_host::Host> Engine<H> {
 
     /// A certificate is ordered once the site is live: the authority asks it.
     fn want_certificate(&self, record: &Record, findings: &Findings) {
-        if let Some(tls) = &record.tenant.spec.tls {
-            self.certificate_watch.watch(tls);
-        }
         let Some(acme) = &self.acme else {
             return;
         };

@@ -150,7 +150,7 @@ impl Bench {
             ),
             offsite: None,
             acme: None,
-            certificate_watch: CertificateWatch::default(),
+            named_files: NamedFiles::default(),
             recovered: Default::default(),
         };
         Self { engine, records }
