@@ -2,6 +2,7 @@
 
 mod credentials;
 mod named;
+mod repository;
 
 use anyhow::Result;
 use serde_json::json;
