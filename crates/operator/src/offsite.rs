@@ -18,7 +18,8 @@ use cb_core::event::{Event, Reason};
 use cb_core::record::Record;
 use cb_core::status::Copying;
 use cb_core::types::{BackupId, TenantName};
-use cb_host::files::{FileCache, chain};
+use cb_host::files::chain;
+use cb_host::secrets::read_secret;
 use cb_offsite::{Config, Credentials, Destination, Entry, Pushed, S3};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -295,7 +296,7 @@ impl<H: cb_host::Host> Offsite<H> {
             },
             (None, Some(s3)) => {
                 let file = s3.credentials_file.as_str();
-                let content = FileCache::content(file.as_ref()).map_err(|e| here(chain(&e)))?;
+                let content = read_secret(file.as_ref()).map_err(|e| here(chain(&e)))?;
                 let content = String::from_utf8_lossy(&content);
                 let credentials = Credentials::parse(&content);
                 let credentials =

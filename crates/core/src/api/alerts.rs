@@ -68,7 +68,7 @@ pub struct Alertmanager {
     /// Its URL without `/api/v2`, for example `http://127.0.0.1:9093`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<HttpUrl>,
-    /// A file with the URL, which root alone should be able to read.
+    /// A file with the URL that root alone can read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url_file: Option<HostPath>,
 }
@@ -80,7 +80,7 @@ pub struct Slack {
     /// Its URL. Slack's own URLs are secrets; use `urlFile` for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<HttpUrl>,
-    /// A file with the URL, which root alone should be able to read.
+    /// A file with the URL that root alone can read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url_file: Option<HostPath>,
 }
@@ -92,11 +92,12 @@ pub struct Webhook {
     /// Its URL; or else `urlFile`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<HttpUrl>,
-    /// A file with the URL, which root alone should be able to read.
+    /// A file with the URL that root alone can read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url_file: Option<HostPath>,
-    /// A file with a secret. With it, the header `X-CB-Signature-256` is
-    /// `sha256=` and the HMAC-SHA256 of the body in hexadecimal.
+    /// A file with a secret that root alone can read. With it, the header
+    /// `X-CB-Signature-256` is `sha256=` and the HMAC-SHA256 of the body in
+    /// hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<HostPath>,
     /// The body, with `{{id}}`, `{{status}}`, `{{reason}}`, `{{host}}`,

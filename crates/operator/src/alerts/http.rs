@@ -1,14 +1,15 @@
 //! Sends over HTTP and HTTPS.
 //!
-//! URLs and keys may be in files; they are read for each message, so that a
-//! new one takes effect at once, and no error repeats them (law 11).
+//! URLs and keys may be in files of root's; they are read for each message, so
+//! that a new one takes effect at once, and no error repeats them (law 11).
 //! Redirects are not followed: they would hand the message to somebody else.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use cb_core::types::{HostPath, HttpUrl};
-use cb_host::files::{FileCache, chain};
+use cb_host::files::chain;
+use cb_host::secrets::read_secret;
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, Mac as _};
 use reqwest::header::CONTENT_TYPE;
@@ -48,7 +49,7 @@ impl Target {
             From::Url(url) => url.to_string(),
             From::File(path) => {
                 let text = read(path.clone()).await?;
-                let url: Result<HttpUrl, _> = text.trim().parse();
+                let url: Result<HttpUrl, _> = text.parse();
                 let wrong = || {
                     let path = path.display();
                     DeliveryError(format!("{path} does not hold one http or https URL"))
@@ -123,7 +124,7 @@ impl Client {
             .header("idempotency-key", id);
         if let Some(file) = secret {
             let key = read(file.as_str().into()).await?;
-            request = request.header("x-cb-signature-256", signature(key.trim(), &body)?);
+            request = request.header("x-cb-signature-256", signature(&key, &body)?);
         }
         let answer = request.body(body).send().await.map_err(failed)?;
         if answer.status().is_success() {
@@ -152,9 +153,6 @@ fn failed(error: reqwest::Error) -> DeliveryError {
 }
 
 fn signature(key: &str, body: &str) -> Result<String, DeliveryError> {
-    if key.is_empty() {
-        return Err(DeliveryError("the file of its secret is empty".into()));
-    }
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes())
         .map_err(|error| DeliveryError(error.to_string()))?;
     mac.update(body.as_bytes());
@@ -162,11 +160,13 @@ fn signature(key: &str, body: &str) -> Result<String, DeliveryError> {
     Ok(format!("sha256={hex}"))
 }
 
+/// What is in a file that root alone can read.
 async fn read(path: PathBuf) -> Result<String, DeliveryError> {
     let read = move || {
-        let content = FileCache::content(&path).map_err(|error| chain(&error))?;
-        let shown = path.display();
-        String::from_utf8(content).map_err(|_| format!("{shown} is not text"))
+        let content = read_secret(&path).map_err(|error| chain(&error))?;
+        let text = std::str::from_utf8(&content);
+        let text = text.map_err(|_| format!("{} is not text", path.display()))?;
+        Ok(text.to_owned())
     };
     match tokio::task::spawn_blocking(read).await {
         Ok(text) => text.map_err(DeliveryError),

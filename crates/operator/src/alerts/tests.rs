@@ -288,7 +288,11 @@ async fn drift_that_was_put_right_is_told_by_its_kind() {
 async fn a_webhook_is_signed_and_templated_and_keeps_its_secrets() {
     let mut receiver = Receiver::down().await;
     let secrets = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| std::fs::write(secrets.path().join(name), text).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = secrets.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        set_mode(&path, 0o600);
+    };
     write("url", &format!("{}\n", receiver.url("/T0KEN")));
     write("key", "k3y\n");
     let path = secrets.path().display();
@@ -319,7 +323,31 @@ async fn a_webhook_is_signed_and_templated_and_keeps_its_secrets() {
         format!("{path}/url does not hold one http or https URL")
     );
     assert_eq!(running.alerts.test(Some("nobody")).await, None);
+
+    // What others can read is no secret, and is not used.
+    write("url", &receiver.url("/T0KEN"));
+    for name in ["url", "key"] {
+        set_mode(&secrets.path().join(name), 0o640);
+        let tried = running.alerts.test(Some("hook")).await.unwrap();
+        let error = tried[0].error.clone().unwrap();
+        let private = "is a secret that others than root can read or change";
+        assert!(
+            error.starts_with(&format!("{path}/{name} {private}")),
+            "{error}"
+        );
+        set_mode(&secrets.path().join(name), 0o600);
+    }
+    assert!(
+        running.alerts.test(Some("hook")).await.unwrap()[0]
+            .error
+            .is_none()
+    );
     running.stop().await;
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
 fn me() -> String {
@@ -332,10 +360,9 @@ fn me() -> String {
 }
 
 fn script(folder: &Path, name: &str, text: &str) -> String {
-    use std::os::unix::fs::PermissionsExt as _;
     let path = folder.join(name);
     std::fs::write(&path, format!("#!/bin/sh\n{text}")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    set_mode(&path, 0o755);
     path.display().to_string()
 }
 
