@@ -33,6 +33,7 @@ mod requests;
 mod rollout;
 mod secrets;
 mod smoke;
+mod site;
 mod source;
 mod strings;
 mod tls;

@@ -54,7 +54,8 @@ pub struct ApplicationSpec {
     /// The services of each tenant, in the order they are started.
     #[schemars(length(min = 1))]
     pub services: Vec<Service>,
-    /// Which paths nginx sends to which service. The longest match wins.
+    /// Which paths nginx sends to which service. The longest match wins; what
+    /// no route is for is answered with 404.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
     /// The database file's name in the tenant's database folder. Default

@@ -28,6 +28,7 @@ use crate::types::{ObjectName, TenantName, Version};
 pub use credentials::Credential;
 use credentials::Delivered;
 pub use env::{OPERATOR_VARIABLES, port_variable};
+pub use site::CHALLENGES;
 
 /// Everything that a desired state is made of.
 #[derive(Debug, Clone, Copy)]

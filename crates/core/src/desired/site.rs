@@ -22,7 +22,7 @@ const MAX_MAX_BODY: u64 = 1 << 60;
 /// How long nginx waits for a service, in seconds.
 const TIMEOUT: u32 = 60;
 /// Where authorities ask, see RFC 8555, section 8.3.
-const CHALLENGES: &str = "/.well-known/acme-challenge/";
+pub const CHALLENGES: &str = "/.well-known/acme-challenge/";
 
 /// Variables of a site. Each site has them, with the same names and values, so
 /// that none needs a file of others: to nginx that is one and the same variable.
@@ -48,8 +48,8 @@ pub(super) struct Certificate<'a> {
     pub(super) facts: &'a Facts,
 }
 
-/// The site, if the tenant has domains and a route to serve on them. Domains
-/// that the certificate is not for are served over HTTP.
+/// The site, if the tenant has domains. Domains that the certificate is not for
+/// are served over HTTP.
 pub(super) fn text(inputs: Inputs<'_>, certificate: Option<Certificate<'_>>) -> Option<String> {
     let tenant = inputs.tenant;
     if tenant.spec.domains.is_empty() {
@@ -185,15 +185,22 @@ impl Site<'_> {
         );
     }
 
+    /// What no route is for is not there. Without a word on it, nginx would
+    /// look for it in a folder of its own.
     fn routes(&self, out: &mut String) {
+        let mut everything = false;
         for route in &self.inputs.application.spec.routes {
             if let Some(port) = self.inputs.ports.by_service.get(&route.service) {
+                everything |= route.path.as_str() == "/";
                 let _ = write!(
                     out,
                     "    location {} {{\n        proxy_pass http://127.0.0.1:{port};\n    }}\n",
                     route.path
                 );
             }
+        }
+        if !everything {
+            out.push_str("    location / {\n        return 404;\n    }\n");
         }
     }
 }

@@ -112,6 +112,18 @@ fn desired_of(
     let application: Application = serde_yaml::from_str(APPLICATION).unwrap();
     let mut host: Host = serde_yaml::from_str(HOST).unwrap();
     edit(&mut tenant, &mut host);
+    of(&tenant, &application, &host, (secrets, certificates))
+}
+
+fn of(
+    tenant: &Tenant,
+    application: &Application,
+    host: &Host,
+    (secrets, certificates): (
+        &BTreeMap<SecretSource, Result<Opened, String>>,
+        &Certificates,
+    ),
+) -> Result<Desired, DesireError> {
     let by_service = [("api", 32301), ("frontend", 32300)];
     let by_service = by_service
         .map(|(name, port)| (name.parse().unwrap(), port))
@@ -122,9 +134,9 @@ fn desired_of(
         skipped: vec![],
     };
     Desired::of(Inputs {
-        tenant: &tenant,
-        application: &application,
-        host: &host,
+        tenant,
+        application,
+        host,
         ports: &ports,
         secrets,
         certificates,
@@ -150,6 +162,34 @@ fn the_text_of_every_file() {
         })
         .collect();
     insta::assert_snapshot!(text);
+}
+
+/// nginx never answers from a folder of its own, whatever routes there are.
+#[test]
+fn what_no_route_is_for_is_not_found() {
+    let rest = "    location / {\n        return 404;\n    }\n}\n";
+    for (routes, ends) in [
+        ("[]", true),
+        ("[{path: /api/, service: api}]", true),
+        (
+            "[{path: /, service: frontend}, {path: /api/, service: api}]",
+            false,
+        ),
+        // Without a port it is no route.
+        ("[{path: /, service: worker}]", true),
+    ] {
+        let mut application: Application = serde_yaml::from_str(APPLICATION).unwrap();
+        application.spec.routes = serde_yaml::from_str(routes).unwrap();
+        let desired = of(
+            &serde_yaml::from_str(TENANT).unwrap(),
+            &application,
+            &serde_yaml::from_str(HOST).unwrap(),
+            (&secrets("s3cr3t"), &Certificates::default()),
+        );
+        let site = desired.unwrap().site.unwrap().content;
+        assert_eq!(site.ends_with(rest), ends, "{routes}: {site}");
+        assert_eq!(site.matches("location / ").count(), 1, "{routes}: {site}");
+    }
 }
 
 /// Law 11: a secret is in what delivers it and nowhere else.

@@ -6,7 +6,7 @@ use super::{AnyObject, Finding};
 use crate::api::{
     Application, DatabaseHooks, Host, Object, PortRange, SecretDelivery, Tenant, Tls,
 };
-use crate::desired::OPERATOR_VARIABLES;
+use crate::desired::{CHALLENGES, OPERATOR_VARIABLES};
 use crate::types::{EnvName, check_label_key, check_label_value};
 use crate::yaml::Path;
 
@@ -189,25 +189,7 @@ pub fn application(of: &Application) -> Vec<Finding> {
         let allowed = service.sandbox.allow.iter().map(|of| of.as_str());
         unique(allowed, &mut out, |n| allow.index(n));
     }
-    let routes = spec.key("routes");
-    unique(
-        of.spec.routes.iter().map(|r| r.path.as_str()),
-        &mut out,
-        |n| routes.index(n).key("path"),
-    );
-    for (n, route) in of.spec.routes.iter().enumerate() {
-        let service = route.service.as_str();
-        if of.spec.service(service).is_none() {
-            let names = of.spec.services.iter().map(|service| service.name.as_str());
-            let message = format!("there is no service `{service}`");
-            out.push(unknown(
-                routes.index(n).key("service"),
-                message,
-                service,
-                names,
-            ));
-        }
-    }
+    routes(of, &spec.key("routes"), &mut out);
     let file = of.spec.database_file.as_str();
     if file.contains('/') || file.ends_with(".wal") {
         let message = format!("`{file}` is not the name of a database file");
@@ -216,6 +198,29 @@ pub fn application(of: &Application) -> Vec<Finding> {
     }
     out.extend(database_hooks(&of.spec.database, &spec.key("database")));
     out
+}
+
+/// A route that nginx never takes, or that takes what is not the tenant's, is a
+/// slip.
+fn routes(of: &Application, at: &Path, out: &mut Vec<Finding>) {
+    let paths = of.spec.routes.iter().map(|route| route.path.as_str());
+    unique(paths, out, |n| at.index(n).key("path"));
+    for (n, route) in of.spec.routes.iter().enumerate() {
+        let (path, service) = (route.path.as_str(), route.service.as_str());
+        if path.starts_with(CHALLENGES.trim_end_matches('/')) {
+            let message = format!(
+                "`{path}` is never sent to a service: authorities ask there before they issue a certificate"
+            );
+            let finding = Finding::new(at.index(n).key("path"), message);
+            out.push(finding.hint("choose another path"));
+        }
+        if of.spec.service(service).is_none() {
+            let names = of.spec.services.iter().map(|service| service.name.as_str());
+            let message = format!("there is no service `{service}`");
+            let at = at.index(n).key("service");
+            out.push(unknown(at, message, service, names));
+        }
+    }
 }
 
 fn database_hooks(of: &DatabaseHooks, at: &Path) -> Option<Finding> {

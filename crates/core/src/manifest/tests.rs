@@ -299,6 +299,16 @@ fn an_application_is_consistent_in_itself() {
             "routes[1].path: `/` is already in spec.routes[0].path",
         ),
         (
+            "path: /api/",
+            "path: /a/./b",
+            "routes[1].path: `/a/./b` is not a URL path",
+        ),
+        (
+            "path: /api/",
+            "path: /.well-known/acme-challenge/",
+            "routes[1].path: `/.well-known/acme-challenge/` is never sent to a service",
+        ),
+        (
             "/health",
             "health",
             "healthCheck.path: `health` is not a URL path",
