@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use cb_core::api::{OperationStatus, PhaseStatus};
-use cb_core::backup::Backup;
+use cb_core::backup::{Backup, BackupFile};
 use cb_core::operation::{Request, Wish};
 use cb_core::record::Record;
 use cb_core::types::{BackupId, TenantName, Version};
@@ -200,10 +200,18 @@ pub(super) fn backup_json(backup: &Backup, offsite: Option<bool>) -> Value {
         "schema": backup.schema_version,
         "bytes": backup.bytes(),
         "verified": backup.verified,
-        "files": backup.files,
+        "files": backup.files.iter().map(file_json).collect::<Vec<_>>(),
         "onHost": true,
         "offsite": offsite,
     })
+}
+
+/// Law 11: of the `.env` no checksum is shown: a short secret that is all that
+/// is not known of it could be guessed by it. Who may read the file finds the
+/// checksum beside it.
+fn file_json(file: &BackupFile) -> Value {
+    let sha256 = (file.name != Backup::ENV).then_some(&file.sha256);
+    json!({"name": file.name, "bytes": file.bytes, "sha256": sha256})
 }
 
 /// A copy of a backup that is not on the host. What its description says is
