@@ -94,7 +94,8 @@ pub trait Host: Send + Sync {
     /// It cannot be looked at.
     async fn disk_use(&self, query: &DiskQuery) -> Result<DiskUse, HostError>;
 
-    /// How many bytes are free on the file system of the tenants' folders.
+    /// How many bytes are free on the file system of the tenants' folders; if a
+    /// smaller share of its inodes is free, that share of its bytes.
     ///
     /// # Errors
     /// It cannot be looked at.

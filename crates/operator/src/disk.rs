@@ -297,7 +297,7 @@ impl<H: cb_host::Host> Disks<H> {
         if low != before {
             let path = &self.spec.spec.paths.state;
             let note = format!(
-                "the file system of {path} has less than {wanted} free (disk.keepFree of the Host)"
+                "the file system of {path} has less than {wanted} free, or less than such a share of its inodes (disk.keepFree of the Host)"
             );
             let reason = Reason::DiskLow.as_str();
             let problem = low.then(|| (reason, note.clone()));

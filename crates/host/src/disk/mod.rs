@@ -96,8 +96,10 @@ impl Disks {
         if usage.limit != limit {
             cb_quota::set_limit(folder, project, limit)?;
         }
+        // What is near the limit of inodes is as near its end as what is near
+        // that of bytes.
         Ok(DiskUse {
-            bytes: usage.bytes,
+            bytes: usage.bytes.max(usage.inodes.saturating_mul(walk::LEAST)),
             enforcement: Enforcement::Quota,
             counted: true,
         })
@@ -140,11 +142,26 @@ pub(crate) fn leave(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// The bytes that are free for others than root on a path's file system.
+/// The bytes that are free for others than root on a path's file system; if a
+/// smaller share of its inodes is free, that share of its bytes: without
+/// inodes, bytes are of no use.
 pub(crate) fn free(path: &Path) -> Result<u64, FileError> {
     let failed = |error: Errno| FileError::io("look at the file system of", path, error);
     let stat = rustix::fs::statvfs(path).map_err(failed)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Ok(usable(
+        (bytes(stat.f_bavail), bytes(stat.f_blocks)),
+        (stat.f_favail, stat.f_files),
+    ))
+}
+
+/// Of free and all bytes, and of free and all inodes. A file system that makes
+/// inodes as it needs them has none to count.
+fn usable((free, bytes): (u64, u64), (left, inodes): (u64, u64)) -> u64 {
+    let product = u128::from(bytes) * u128::from(left);
+    let share = product.checked_div(inodes.into());
+    let share = share.and_then(|share| u64::try_from(share).ok());
+    share.map_or(free, |share| share.min(free))
 }
 
 #[cfg(test)]
@@ -165,5 +182,14 @@ mod tests {
         leave(root.path()).unwrap();
         leave(&root.path().join("none")).unwrap();
         assert!(free(root.path()).unwrap() > 0);
+    }
+
+    #[test]
+    fn without_inodes_bytes_are_of_no_use() {
+        assert_eq!(usable((50, 100), (90, 100)), 50);
+        assert_eq!(usable((50, 100), (3, 1000)), 0);
+        assert_eq!(usable((50, 100), (30, 100)), 30);
+        assert_eq!(usable((50, 100), (0, 0)), 50);
+        assert_eq!(usable((7, u64::MAX), (u64::MAX, 1)), 7);
     }
 }
