@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
@@ -21,6 +20,7 @@ use sha2::Sha256;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::bind;
+use super::request;
 use super::server::accept;
 use crate::source::Source;
 
@@ -49,7 +49,6 @@ pub async fn serve_webhook(
 ) {
     let router = Router::new()
         .route("/", post(wake))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(Arc::new(Hook { source, secret }));
     let serve = async {
         let listener = bind(address, "spec.source.git.webhook.address").await;
@@ -61,7 +60,12 @@ pub async fn serve_webhook(
     let _ = stop.run_until_cancelled(serve).await;
 }
 
-async fn wake(State(hook): State<Arc<Hook>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn wake(State(hook): State<Arc<Hook>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let body = match request::body(body, MAX_BODY).await {
+        Ok(body) => body,
+        Err(refused) => return refused.into_response(),
+    };
     let path = hook.secret.clone();
     // For each message, so that a new secret takes effect at once.
     let read = move || cb_host::secrets::read_secret(&path).map_err(|error| chain(&error));
@@ -74,7 +78,7 @@ async fn wake(State(hook): State<Arc<Hook>>, headers: HeaderMap, body: Bytes) ->
             return (StatusCode::SERVICE_UNAVAILABLE, problem).into_response();
         }
     };
-    if !is_signed(&secret, &headers, &body) {
+    if !is_signed(&secret, &head.headers, &body) {
         let problem = "the signature (X-Hub-Signature-256) or token (X-Gitlab-Token) is missing or not that of the secret";
         return (StatusCode::UNAUTHORIZED, problem).into_response();
     }
