@@ -5,6 +5,7 @@
 //! too, as root, where they work: what fails inside is not the attack itself.
 
 mod attacks;
+mod files;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cb_testhost::Running;
@@ -55,9 +56,14 @@ struct Stage {
 
 impl Stage {
     fn set(hint: &str) -> Result<Stage> {
+        Stage::set_with(hint, HOST, LIMITS)
+    }
+
+    /// With this Host, and this in the spec of the hostile tenant.
+    fn set_with(hint: &str, spec: &str, limits: &str) -> Result<Stage> {
         let world = World::installed(hint)?;
         let host = &world.host;
-        host.push(HOST.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
+        host.push(spec.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
         host.push(TENANT.as_bytes(), "/srv/evil/bin/tenant.pl", 0o755)?;
         host.sh("echo v1 >/srv/evil/VERSION")?;
         world.put("tiny.yaml", TINY)?;
@@ -69,7 +75,7 @@ impl Stage {
             "secretRefs: [{name: token, file: /etc/cb/secrets/ky04, delivery: Credential}]",
         )?;
         world.put_tiny("oh09", "")?;
-        let evil = tiny("evil", LIMITS).replace("application: tiny", "application: evil");
+        let evil = tiny("evil", limits).replace("application: tiny", "application: evil");
         world.put("evil-tenant.yaml", &evil)?;
         for name in ["ky04", "oh09", "evil"] {
             world.wait_ready(name)?;
@@ -81,7 +87,7 @@ impl Stage {
              chmod 644 /tmp/letter /dev/shm/letter\n\
              install -d /var/lib/cb/backups/ky04/kept\n\
              echo '{LETTER}' >/var/lib/cb/backups/ky04/kept/database.duckdb\n\
-             perl -e 'defined shmget 4660, 4096, 01666 or die'"
+             perl -e 'defined shmget 4660, 4096, 01666 or die; my $name = \"letter\"; syscall(240, $name, 0102, 0666, 0) < 0 and die'"
         ))?;
         let port = world.tenant("ky04")?["status"]["ports"]["api"].to_string();
         let facts = vec![
@@ -154,6 +160,19 @@ impl Stage {
         let units = ["ky04-api", "ky04-frontend", "oh09-api", "oh09-frontend"];
         let runs = units.map(|unit| self.world.show(unit, "InvocationID"));
         runs.into_iter().collect()
+    }
+
+    /// The other tenants run as they did, and were never not served.
+    fn assert_unnoticed(&self, runs: &[String], probes: &Running) -> Result<()> {
+        assert_eq!(self.runs()?, runs);
+        let log = probes.log();
+        for name in ["ky04", "oh09"] {
+            self.world.wait_condition(name, "Ready", "True")?;
+            assert!(log.matches(&format!("200 {name}\n")).count() > 10, "{log}");
+        }
+        let mut missed = log.lines().filter(|line| !line.starts_with("200 "));
+        assert_eq!(missed.next(), None);
+        Ok(())
     }
 
     /// Asks the other tenants for their health again and again, directly and
@@ -237,16 +256,14 @@ fn a_hostile_tenant_reaches_nothing() -> Result<()> {
         world.wait_ready("evil")?;
     }
 
+    // Every process of the host reaches a socket whose name is no file: none of
+    // the host's own programs may listen on one.
+    let listening = "awk '$4 == \"00010000\" && $8 ~ /^@/' /proc/net/unix";
+    assert_eq!(host.sh(listening)?, "");
+
     // The others noticed nothing.
     assert_eq!(host.sh(letters)?, before);
-    assert_eq!(stage.runs()?, runs);
-    let log = probes.log();
-    for name in ["ky04", "oh09"] {
-        world.wait_condition(name, "Ready", "True")?;
-        assert!(log.matches(&format!("200 {name}\n")).count() > 10, "{log}");
-    }
-    let mut missed = log.lines().filter(|line| !line.starts_with("200 "));
-    assert_eq!(missed.next(), None);
+    stage.assert_unnoticed(&runs, &probes)?;
 
     // Outside, the same attacks work.
     let mut idle = Vec::new();

@@ -173,6 +173,18 @@ const OTHERS: &[Attack] = &[
         HIDDEN,
     ),
     inside(
+        "put a link beside its own folders",
+        "lay link OWN/more /etc",
+        FIXED,
+        HIDDEN,
+    ),
+    inside(
+        "put a link in the place of its `.env`, which root writes",
+        "lay link /etc/cb/tenants/evil/.env /etc/shadow",
+        DENIED,
+        CLOSED,
+    ),
+    inside(
         "hard-link a file of the host into its own folder",
         "link /etc/passwd OWN/uploads/passwd",
         &["EXDEV", "EPERM"],
@@ -193,6 +205,12 @@ const OTHERS: &[Attack] = &[
     real(
         "attach another tenant's System V shared memory",
         "shared 4660",
+        MISSING,
+        "`PrivateIPC=`",
+    ),
+    real(
+        "open another tenant's message queue",
+        "queue letter",
         MISSING,
         "`PrivateIPC=`",
     ),
@@ -274,6 +292,12 @@ const OTHERS: &[Attack] = &[
     real(
         "connect to another tenant's api",
         "connect 127.0.0.1 PORT",
+        REFUSED,
+        NFTABLES,
+    ),
+    real(
+        "connect to another tenant's api from an IPv6 socket",
+        "connect6 ::ffff:127.0.0.1 PORT",
         REFUSED,
         NFTABLES,
     ),
@@ -404,6 +428,18 @@ const OTHERS: &[Attack] = &[
         &["No such file"],
         NO_RUN,
     ),
+    inside(
+        "see who is logged in, over D-Bus",
+        "run - busctl call org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager ListSessions",
+        &["No such file"],
+        NO_RUN,
+    ),
+    real(
+        "ask for the host's name, over D-Bus",
+        "run - busctl get-property org.freedesktop.hostname1 /org/freedesktop/hostname1 org.freedesktop.hostname1 Hostname",
+        &["No such file"],
+        NO_RUN,
+    ),
     real(
         "have systemd show another tenant",
         "run Campaign systemctl show ky04-api",
@@ -439,6 +475,30 @@ pub(super) const TRICKS: &[(&str, &str)] = &[
         "the job runs as the tenant's user, and does not follow it",
     ),
     ("have a FIFO backed up", "the job takes regular files alone"),
+    (
+        "swap its database for a link while it is backed up",
+        "the job runs as the tenant's user, and does not follow it",
+    ),
+    (
+        "swap a folder for a link while its disk use is counted",
+        "counting goes from open folder to open folder",
+    ),
+    (
+        "hold up the counting of its disk use with FIFOs and sockets",
+        "only folders and regular files are opened",
+    ),
+    (
+        "confuse a terminal with the names of its files",
+        "no name of a tenant's file is shown",
+    ),
+    (
+        "fill the disk with many files",
+        "`resources.disk`: quotas, or its services are stopped",
+    ),
+    (
+        "hide what it has on the disk in folders of a great depth",
+        "who cannot be counted is stopped",
+    ),
     ("take all memory", "`MemoryMax=`, `OOMPolicy=kill`"),
 ];
 

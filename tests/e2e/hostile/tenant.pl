@@ -76,11 +76,18 @@ my %ATTACKS = (
     through => \&read_through_link,
     link    => sub { done(link($_[0], $_[1]), "linked") },
     lay     => \&lay,
+    litter  => \&litter,
+    swap    => \&swap_for_links,
+    pile    => \&pile_up,
+    deep    => \&dig,
     node    => sub { done(!failed(133, $_[0], 0020600, 0x0101), "made a device") },
     setuid_file => \&setuid_file,
     own     => sub { touch($_[0]); done(chown($_[1], $_[1], $_[0]), "given away") },
     capable => \&capable_file,
+    immutable => \&make_immutable,
+    freeze  => \&freeze_files,
     connect => \&connect_to,
+    connect6 => \&connect_to6,
     unix    => \&connect_unix,
     listen  => \&listen_on,
     socket  => sub { done(socket(my $s, $_[0], $_[1], $_[2]), "a socket") },
@@ -96,6 +103,7 @@ my %ATTACKS = (
     code    => \&write_code,
     protect => \&make_executable,
     shared  => sub { done(defined shmget($_[0], 1, 0), "opened") },
+    queue   => sub { done(!failed(240, "$_[0]", 0, 0, $NULL), "opened") },
     fork    => \&fork_flood,
     space   => \&space_flood,
     size    => \&large_file,
@@ -200,6 +208,94 @@ sub lay {
     return done($what eq 'fifo' ? POSIX::mkfifo($place, 0600) : symlink($target, $place), "laid");
 }
 
+# Everything that a folder can hold and nobody expects, with names that are meant
+# for terminals, shells and readers of lines.
+sub litter {
+    my ($folder) = @_;
+    my @names = ("a\nb", "\e[31mred\e]0;title\a", "\xff\xfe", "-rf", "--", " ", "backup.yaml",
+        "%n \$HOME `id`", "\xe2\x80\xaegnp.exe", "x" x 255, "tenant.duckdb.wal\n");
+    for my $name (@names) {
+        touch("$folder/$name");
+        return stopped("no file") unless -e "$folder/$name";
+    }
+    POSIX::mkfifo("$folder/fifo", 0600) or return stopped("no FIFO");
+    mkdir "$folder/closed", 0;
+    # The path of a socket is short; a folder's descriptor makes it so.
+    opendir my $dir, $folder;
+    my $short = "/proc/self/fd/" . fileno($dir);
+    IO::Socket::UNIX->new(Local => "$short/socket", Listen => 1) or return stopped("no socket there");
+    symlink "/", "$folder/root";
+    symlink "loop", "$folder/loop";
+    return succeeded("littered");
+}
+
+# Goes on until there is a file `stop`: a file and a link by the same name, and a
+# folder and a link, now this and now that.
+sub swap_for_links {
+    my ($folder, $file, $target) = @_;
+    mkdir "$folder/$_" for qw(a a/b);
+    touch("$folder/a/b/c");
+    touch("$folder/$file") unless -e "$folder/$file";
+    symlink $target, "$folder/$file.link";
+    symlink "/", "$folder/a.link";
+    return stopped("nothing to swap") unless -l "$folder/$file.link" && -l "$folder/a.link";
+    if (!fork) {
+        until (-e "$folder/stop") {
+            for my $name ($file, "a") {
+                # RENAME_EXCHANGE: neither is ever missing.
+                syscall 316, -100, "$folder/$name", -100, "$folder/$name.link", 2;
+            }
+        }
+        POSIX::_exit(0);
+    }
+    return succeeded("swaps");
+}
+
+# Goes on writing files, so many MiB in a second at most, until it cannot.
+sub pile_up {
+    my ($folder, $rate) = @_;
+    if (!fork) {
+        my $mebibyte = "x" x $MEBIBYTE;
+        for my $n (1 .. 10_000) {
+            open my $out, '>', "$folder/pile-$n" or last;
+            last unless (syswrite($out, $mebibyte) // 0) == $MEBIBYTE;
+            select undef, undef, undef, 1 / $rate;
+        }
+        POSIX::_exit(0);
+    }
+    return succeeded("piles up");
+}
+
+sub dig {
+    my ($folder, $depth) = @_;
+    chdir $folder or return stopped("not there");
+    my $name = "d" x 200;
+    for my $n (1 .. $depth) {
+        mkdir $name and chdir $name or return stopped("after $n");
+    }
+    touch("bottom");
+    return succeeded("is $depth folders deep");
+}
+
+sub make_immutable {
+    my ($file) = @_;
+    touch($file);
+    open my $open, '<', $file or return stopped("no file");
+    # FS_IOC_SETFLAGS, FS_IMMUTABLE_FL
+    my $flags = pack "LL", 0x10, 0;
+    my $result = done(ioctl($open, 0x40086602, $flags), "is immutable");
+    unlink $file;
+    return $result;
+}
+
+sub freeze_files {
+    my ($folder) = @_;
+    sysopen my $open, $folder, O_RDONLY or return stopped("no folder");
+    # FIFREEZE
+    my $nothing = pack "L", 0;
+    return done(ioctl($open, 0xc0045877, $nothing), "froze it");
+}
+
 sub setuid_file {
     my ($file) = @_;
     touch($file);
@@ -222,6 +318,13 @@ sub connect_to {
     my ($address, $port) = @_;
     socket(my $socket, AF_INET, SOCK_STREAM, 0) or return stopped("no socket");
     return done(connect($socket, pack_sockaddr_in($port, inet_aton($address))), "connected");
+}
+
+sub connect_to6 {
+    my ($address, $port) = @_;
+    socket(my $socket, AF_INET6, SOCK_STREAM, 0) or return stopped("no socket");
+    my $to = pack_sockaddr_in6($port, Socket::inet_pton(AF_INET6, $address));
+    return done(connect($socket, $to), "connected");
 }
 
 sub connect_unix {

@@ -29,6 +29,18 @@ pub(super) const ATTACKS: &[Attack] = &[
         "`CapabilityBoundingSet=`",
     ),
     inside(
+        "make a file that nobody can delete",
+        "immutable OWN/uploads/held",
+        FORBIDDEN,
+        "`CapabilityBoundingSet=`",
+    ),
+    inside(
+        "freeze the file system of all",
+        "freeze OWN/uploads",
+        FORBIDDEN,
+        "`CapabilityBoundingSet=`",
+    ),
+    inside(
         "become root by a set-uid program",
         "run uid=0 su -c id",
         &["su:"],
@@ -72,6 +84,12 @@ pub(super) const ATTACKS: &[Attack] = &[
         DEVICES,
     ),
     inside("open the kernel's log", "read /dev/kmsg", MISSING, DEVICES),
+    inside(
+        "read what is typed at the console",
+        "read /dev/console",
+        MISSING,
+        DEVICES,
+    ),
     inside("read the kernel's log", "call syslog", FORBIDDEN, CALLS),
     inside("load a module", "call init_module", FORBIDDEN, CALLS),
     inside(
