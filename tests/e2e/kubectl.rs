@@ -299,6 +299,13 @@ fn changes(program: &'static str) -> Result<()> {
             "did you mean `version`",
         ],
     );
+    // Nothing keeps an object from being removed, so nobody may believe so.
+    let patch = r#"{"metadata":{"finalizers":["example.org/mine"]}}"#;
+    let text = kubectl.refused(
+        &["patch", "tenant", "ky04", "--type=merge", "-p", patch],
+        "",
+    )?;
+    has(&text, &["`finalizers`"]);
     let stale = r#"{"metadata":{"resourceVersion":"5"},"spec":{"suspend":true}}"#;
     let text = kubectl.refused(
         &["patch", "tenant", "ky04", "--type=merge", "-p", stale],

@@ -18,6 +18,7 @@ mod hostile;
 mod import;
 mod input;
 mod kubectl;
+mod kubers;
 mod life;
 mod limits;
 mod looks;
