@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use crate::places::{Place, SAMPLES, Start};
+use crate::site::Directive;
 use crate::{env, site, unit};
 
 /// Objects to put text into. A place is tested in the first of its kind that
@@ -305,6 +306,11 @@ pub fn meaning(files: &Files) -> Result<Vec<(String, Vec<String>)>, String> {
             }
             Some("conf") if text.contains("server {") => {
                 for d in site::read(text).map_err(wrong)? {
+                    // It is there if no route is for `/`, and says nothing else.
+                    if is_not_found(&d) {
+                        out.pop();
+                        continue;
+                    }
                     out.push((format!("{path} {:?}", d.within), d.words));
                 }
             }
@@ -315,6 +321,13 @@ pub fn meaning(files: &Files) -> Result<Vec<(String, Vec<String>)>, String> {
         }
     }
     Ok(out)
+}
+
+/// Whether a directive is all that is said of paths that no route is for; its
+/// block is what was said before it.
+fn is_not_found(of: &Directive) -> bool {
+    let block = of.within.last();
+    of.words == ["return", "404"] && block.is_some_and(|block| *block == ["location", "/"])
 }
 
 /// Checks that files with `text` in a place say just what those with `sample`
