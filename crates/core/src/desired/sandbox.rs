@@ -49,11 +49,14 @@ pub(super) fn write(w: &mut String, inputs: Inputs<'_>, service: &Service, relea
 }
 
 fn privileges(w: &mut String) {
+    // In a namespace of users of its own, a service cannot take its files out
+    // of the project that the file system counts them by.
     w.push_str(
         "UMask=0077\n\
          NoNewPrivileges=yes\n\
          CapabilityBoundingSet=\n\
          AmbientCapabilities=\n\
+         PrivateUsers=yes\n\
          RestrictSUIDSGID=yes\n\
          KeyringMode=private\n\
          NotifyAccess=none\n",

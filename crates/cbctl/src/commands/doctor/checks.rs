@@ -20,6 +20,7 @@ pub(super) async fn all(host_file: &Path, client: &Client) -> Vec<Finding> {
         system::systemd(),
         system::dbus(),
         system::cgroups(),
+        system::namespaces(),
         system::clock(),
     ];
     let (finding, host) = host(host_file);

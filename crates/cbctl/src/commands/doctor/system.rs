@@ -116,6 +116,25 @@ pub(super) fn cgroups() -> Finding {
     }
 }
 
+/// Each service of a tenant has a namespace of users of its own.
+pub(super) fn namespaces() -> Finding {
+    const CHECK: &str = "user namespaces";
+    let most = std::fs::read_to_string("/proc/sys/user/max_user_namespaces");
+    match most.ok().and_then(|most| most.trim().parse::<u64>().ok()) {
+        Some(0) => Finding::fail(
+            CHECK,
+            "user.max_user_namespaces is 0: tenants' services do not start",
+            "take it out of /etc/sysctl.d, and restart the machine",
+        ),
+        Some(most) => Finding::ok(CHECK, format!("up to {most}")),
+        None => Finding::fail(
+            CHECK,
+            "this kernel has none: tenants' services do not start",
+            "use a kernel with CONFIG_USER_NS, as the distribution's",
+        ),
+    }
+}
+
 pub(super) fn clock() -> Finding {
     const CHECK: &str = "clock";
     let synchronized = "--property=NTPSynchronized";
