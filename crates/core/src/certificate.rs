@@ -7,6 +7,7 @@
 //! is broken, or half renewed, takes nothing down. What must not live here:
 //! reading files and parsing certificates.
 
+use crate::status::ProblemReason;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
@@ -21,7 +22,7 @@ pub const ALERTS: [&str; 4] = [INVALID, EXPIRED, EXPIRING, NOT_ISSUED];
 /// The condition.
 pub const CONDITION: &str = "CertificateValid";
 
-const INVALID: &str = "CertificateInvalid";
+const INVALID: &str = ProblemReason::CertificateInvalid.as_str();
 const EXPIRED: &str = "CertificateExpired";
 const EXPIRING: &str = "CertificateExpiring";
 const NOT_ISSUED: &str = "CertificateNotIssued";

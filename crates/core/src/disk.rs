@@ -6,6 +6,7 @@
 //! (law 8). The record is also what outlives the operator: a tenant that was
 //! stopped for its use is not started again before somebody has looked.
 
+use crate::status::ProblemReason;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -159,7 +160,7 @@ pub fn fine(disk: &DiskRecord) -> (&'static str, String) {
 }
 
 /// The reason of a tenant that comes near its limit.
-pub const NEARLY_FULL: &str = "DiskNearlyFull";
+pub const NEARLY_FULL: &str = ProblemReason::DiskNearlyFull.as_str();
 
 #[cfg(test)]
 mod tests {

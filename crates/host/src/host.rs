@@ -4,6 +4,7 @@
 //! properties, simulation and faults). An implementation decides nothing: what
 //! to do comes from `cb_core::plan`, what it means from `cb_core::status`.
 
+use cb_core::status::ProblemReason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -162,10 +163,8 @@ pub struct HostError(pub String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ActionError {
-    /// A CamelCase word for the condition, for example `SiteRejected`,
-    /// `NginxBroken`, `NginxNotRunning`, `ReleaseUnavailable`, `StartFailed`,
-    /// `DiskFull`, `Unreachable`.
-    pub reason: &'static str,
+    /// The reason of the condition.
+    pub reason: ProblemReason,
     /// What failed, with the path or unit, why, and what would help. Never a
     /// secret or the content of a file.
     pub message: String,

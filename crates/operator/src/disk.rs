@@ -11,6 +11,7 @@
 //! long is not repeated soon, so that counting never is what a host does most.
 //! What a use means is `cb_core::disk`'s, and what follows from it the plan's.
 
+use cb_core::status::ProblemReason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -299,7 +300,7 @@ impl<H: cb_host::Host> Disks<H> {
             let note = format!(
                 "the file system of {path} has less than {wanted} free, or less than such a share of its inodes (disk.keepFree of the Host)"
             );
-            let reason = Reason::DiskLow.as_str();
+            let reason = ProblemReason::DiskLow;
             let problem = low.then(|| (reason, note.clone()));
             self.state.set_host_problems("Disk", problem);
             if low {

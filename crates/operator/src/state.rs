@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use cb_core::alert::HostProblems;
+use cb_core::alert::{HostProblems, HostReason};
 use cb_core::api::{Application, Host, Tenant, TenantStatus};
 use cb_core::database::Database;
 use cb_core::patch::Provenance;
@@ -224,7 +224,7 @@ impl State {
     pub fn set_host_problems(
         &self,
         condition: &'static str,
-        problems: impl IntoIterator<Item = (&'static str, String)>,
+        problems: impl IntoIterator<Item = (impl Into<HostReason>, String)>,
     ) {
         let now = jiff::Timestamp::now();
         self.host_problems

@@ -90,7 +90,7 @@ impl Teller<'_> {
         }
         let alerts = found
             .iter()
-            .map(|found| (found.drift.kind.as_str(), found.drift.to_string()));
+            .map(|found| (found.drift.kind, found.drift.to_string()));
         self.state.set_host_problems(DRIFTED, alerts);
         let left = found.iter().filter(|found| !found.corrected);
         let left: Vec<Drift> = left.map(|found| found.drift.clone()).collect();

@@ -5,6 +5,39 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{Alert, Judgement};
+use crate::drift::DriftKind;
+use crate::status::ProblemReason;
+
+/// Why something of the host is not as it should be: both lists are closed and
+/// documented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostReason {
+    /// See `docs/reasons.md`.
+    Problem(ProblemReason),
+    /// See `docs/drift.md`.
+    Drift(DriftKind),
+}
+
+impl HostReason {
+    fn as_str(self) -> &'static str {
+        match self {
+            HostReason::Problem(reason) => reason.as_str(),
+            HostReason::Drift(kind) => kind.as_str(),
+        }
+    }
+}
+
+impl From<ProblemReason> for HostReason {
+    fn from(reason: ProblemReason) -> Self {
+        HostReason::Problem(reason)
+    }
+}
+
+impl From<DriftKind> for HostReason {
+    fn from(kind: DriftKind) -> Self {
+        HostReason::Drift(kind)
+    }
+}
 
 /// All that is wrong with the host, with the time since when.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,12 +53,12 @@ impl HostProblems {
     pub fn set(
         &mut self,
         condition: &'static str,
-        problems: impl IntoIterator<Item = (&'static str, String)>,
+        problems: impl IntoIterator<Item = (impl Into<HostReason>, String)>,
         now: Timestamp,
     ) -> bool {
         let mut new: BTreeMap<(&'static str, &'static str), (String, Timestamp)> = BTreeMap::new();
         for (reason, message) in problems {
-            let key = (condition, reason);
+            let key = (condition, reason.into().as_str());
             let since = self.known.get(&key).map_or(now, |(_, since)| *since);
             new.entry(key)
                 .and_modify(|(all, _)| {
@@ -61,17 +94,21 @@ impl HostProblems {
 
 #[cfg(test)]
 mod tests {
+    use super::ProblemReason::{FolderNotRead, Invalid};
     use super::*;
 
     #[test]
     fn what_stays_wrong_keeps_its_time_and_is_one_per_reason() {
         let at = |second: i64| Timestamp::from_second(second).unwrap();
         let mut problems = HostProblems::default();
-        assert!(!problems.set("A", [], at(1)));
-        let two = [("X", "one".to_owned()), ("X", "two".to_owned())];
+        assert!(!problems.set("A", None::<(ProblemReason, String)>, at(1)));
+        let two = [
+            (FolderNotRead, "one".to_owned()),
+            (FolderNotRead, "two".to_owned()),
+        ];
         assert!(problems.set("A", two.clone(), at(1)));
         assert!(!problems.set("A", two, at(2)));
-        assert!(problems.set("B", [("Y", "three".to_owned())], at(3)));
+        assert!(problems.set("B", [(Invalid, "three".to_owned())], at(3)));
         let firing = problems.judge().firing;
         let told: Vec<_> = firing
             .iter()
@@ -84,9 +121,12 @@ mod tests {
                 )
             })
             .collect();
-        let expected = [("A", "X", "one; two", at(1)), ("B", "Y", "three", at(3))];
+        let expected = [
+            ("A", "FolderNotRead", "one; two", at(1)),
+            ("B", "Invalid", "three", at(3)),
+        ];
         assert_eq!(told, expected);
-        assert!(problems.set("A", [], at(4)));
+        assert!(problems.set("A", None::<(ProblemReason, String)>, at(4)));
         assert_eq!(problems.judge().firing.len(), 1);
     }
 }

@@ -16,7 +16,7 @@ mod render;
 mod template;
 
 pub use drift::{corrected, is_correction};
-pub use host::HostProblems;
+pub use host::{HostProblems, HostReason};
 pub use outbox::{MAX_QUEUE, Outbox, Pace};
 pub use render::{Mail, alertmanager, mail, slack, text, webhook};
 pub use template::Template;

@@ -12,6 +12,7 @@
 mod converge;
 mod remove;
 
+use crate::status::ProblemReason;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -142,41 +143,9 @@ pub struct Blocked {
     /// What it keeps from being ready.
     pub aspect: Aspect,
     /// A CamelCase word for conditions.
-    pub reason: BlockReason,
+    pub reason: ProblemReason,
     /// What is in the way and what to do about it.
     pub message: String,
-}
-
-/// Why something must not be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum BlockReason {
-    /// Something of the tenant's name exists that is not the operator's.
-    Conflict,
-    /// Another process holds one of the tenant's ports.
-    PortTaken,
-    /// A folder of the tenant's data is gone.
-    DataMissing,
-    /// A service failed again and again; its next start has to wait.
-    CrashLoop,
-    /// The tenant has as much on disk as it may.
-    DiskLimitReached,
-    /// The certificate that the manifest names cannot be used, and no other.
-    CertificateInvalid,
-}
-
-impl BlockReason {
-    /// The word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            BlockReason::Conflict => "Conflict",
-            BlockReason::PortTaken => "PortTaken",
-            BlockReason::DataMissing => "DataMissing",
-            BlockReason::CrashLoop => "CrashLoop",
-            BlockReason::DiskLimitReached => "DiskLimitReached",
-            BlockReason::CertificateInvalid => "CertificateInvalid",
-        }
-    }
 }
 
 /// One thing to do. Each is idempotent: done twice it is done once.

@@ -1,6 +1,7 @@
 //! Scenarios of the planner; the properties over random states are tested
 //! where a host can apply plans.
 
+use crate::status::ProblemReason;
 use std::collections::{BTreeMap, BTreeSet};
 
 mod adopt;
@@ -228,7 +229,7 @@ fn a_service_that_fails_again_and_again_waits() {
         .insert("ky04-api.service".into(), "next try in 40 s".into());
     let plan = world.plan();
     assert!(plan.steps.is_empty());
-    assert_eq!(plan.blocked[0].reason, BlockReason::CrashLoop);
+    assert_eq!(plan.blocked[0].reason, ProblemReason::CrashLoop);
 }
 
 #[test]
@@ -328,9 +329,9 @@ fn a_tenant_whose_data_is_gone_is_not_started_on_nothing() {
     world.observed.units.clear();
     let plan = world.plan();
     assert_eq!(plan.steps, []);
-    assert_eq!(plan.blocked[0].reason, BlockReason::DataMissing);
+    assert_eq!(plan.blocked[0].reason, ProblemReason::DataMissing);
     world.record.applied = None;
-    assert_eq!(world.plan().blocked[0].reason, BlockReason::DataMissing);
+    assert_eq!(world.plan().blocked[0].reason, ProblemReason::DataMissing);
     world.observed.owned_units.clear();
     assert!(!world.plan().steps.is_empty());
 }

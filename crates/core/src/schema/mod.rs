@@ -63,6 +63,7 @@ pub fn files() -> Vec<(String, String)> {
     files.push(("../docs/objects.md".into(), docs::text()));
     files.push(("../docs/events.md".into(), crate::event::reference()));
     files.push(("../docs/drift.md".into(), crate::drift::reference()));
+    files.push(("../docs/reasons.md".into(), crate::status::reference()));
     files
 }
 

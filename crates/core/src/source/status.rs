@@ -1,5 +1,6 @@
 //! How far a repository is followed: kept over restarts, and shown.
 
+use crate::status::ProblemReason;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -65,15 +66,21 @@ impl Why {
         matches!(self, Why::HistoryLost | Why::TooManyRemoved)
     }
 
+    /// The reason of the alert.
+    #[must_use]
+    pub fn reason(self) -> ProblemReason {
+        match self {
+            Why::Unsigned => ProblemReason::Unsigned,
+            Why::Invalid => ProblemReason::Invalid,
+            Why::HistoryLost => ProblemReason::HistoryLost,
+            Why::TooManyRemoved => ProblemReason::TooManyRemoved,
+        }
+    }
+
     /// The CamelCase word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Why::Unsigned => "Unsigned",
-            Why::Invalid => "Invalid",
-            Why::HistoryLost => "HistoryLost",
-            Why::TooManyRemoved => "TooManyRemoved",
-        }
+        self.reason().as_str()
     }
 }
 

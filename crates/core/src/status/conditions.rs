@@ -70,8 +70,18 @@ impl Found<'_> {
             false => "Stalled",
         };
         let (reason, message) = (&problem.reason, &problem.message);
-        self.add("Ready", ConditionStatus::False, reason, message.clone());
-        self.add(kind, ConditionStatus::True, reason, message.clone());
+        self.add(
+            "Ready",
+            ConditionStatus::False,
+            reason.as_str(),
+            message.clone(),
+        );
+        self.add(
+            kind,
+            ConditionStatus::True,
+            reason.as_str(),
+            message.clone(),
+        );
     }
 
     fn facet(&mut self, facet: Facet) {
@@ -94,7 +104,7 @@ impl Found<'_> {
                 let messages: Vec<&str> = problems.iter().map(|p| p.message.as_str()).collect();
                 let message = messages.join("; ");
                 let status = ConditionStatus::False;
-                self.add(facet.condition(), status, &first.reason, message);
+                self.add(facet.condition(), status, first.reason.as_str(), message);
             }
         }
     }

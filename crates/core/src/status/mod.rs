@@ -8,10 +8,12 @@
 //! is the same (law 8): no heartbeat, no churn.
 
 mod conditions;
+mod reason;
 
 use std::collections::BTreeMap;
 
 use self::conditions::{conditions, since};
+pub use self::reason::{About, ProblemReason, reference};
 use crate::api::{
     CertificateStatus, Condition, ConditionStatus, DiskStatus, ServiceStatus, TenantStatus,
 };
@@ -104,8 +106,8 @@ const COPIED: &str = "BackupsCopied";
 pub struct Problem {
     /// What it is about.
     pub facet: Facet,
-    /// A CamelCase word that programs can test.
-    pub reason: String,
+    /// Why, for programs and the reference.
+    pub reason: ProblemReason,
     /// What is wrong and what would be right.
     pub message: String,
     /// Whether the operator expects it to pass by itself, soon.
@@ -115,10 +117,10 @@ pub struct Problem {
 impl Problem {
     /// A problem that a person, or time, has to solve.
     #[must_use]
-    pub fn new(facet: Facet, reason: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn new(facet: Facet, reason: ProblemReason, message: impl Into<String>) -> Self {
         Self {
             facet,
-            reason: reason.into(),
+            reason,
             message: message.into(),
             passing: false,
         }
@@ -126,7 +128,7 @@ impl Problem {
 
     /// A problem that is expected to pass by itself.
     #[must_use]
-    pub fn passing(facet: Facet, reason: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn passing(facet: Facet, reason: ProblemReason, message: impl Into<String>) -> Self {
         Self {
             passing: true,
             ..Self::new(facet, reason, message)
@@ -236,7 +238,7 @@ impl TenantStatus {
             status,
             observed_generation: 0,
             last_transition_time: since(kind, status, previous, now),
-            reason: "Refused".to_owned(),
+            reason: ProblemReason::Refused.to_string(),
             message: message.to_owned(),
         });
         Self {
@@ -256,8 +258,8 @@ impl TenantStatus {
     ) -> Self {
         let first = problems.iter().find(|p| !p.passing).or(problems.first());
         let (kind, reason) = match first {
-            Some(problem) if !problem.passing => ("Stalled", "RemovalFailed"),
-            _ => ("Reconciling", "Removing"),
+            Some(problem) if !problem.passing => ("Stalled", ProblemReason::RemovalFailed),
+            _ => ("Reconciling", ProblemReason::Removing),
         };
         let mut message = "its manifest is gone and it is being removed".to_owned();
         for problem in problems {
@@ -273,7 +275,7 @@ impl TenantStatus {
             status,
             observed_generation: record.generation,
             last_transition_time: since(kind, status, previous, now),
-            reason: reason.to_owned(),
+            reason: reason.to_string(),
             message: message.clone(),
         });
         Self {

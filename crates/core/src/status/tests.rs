@@ -47,7 +47,11 @@ fn time_alone_changes_nothing() {
     let first = status(&[], None, "2026-01-01T00:00:00Z");
     assert!(first.is_ready());
     assert_eq!(status(&[], Some(&first), "2026-01-02T00:00:00Z"), first);
-    let problem = [Problem::new(Facet::Proxy, "SiteRejected", "nginx says no")];
+    let problem = [Problem::new(
+        Facet::Proxy,
+        ProblemReason::SiteRejected,
+        "nginx says no",
+    )];
     let second = status(&problem, Some(&first), "2026-01-03T00:00:00Z");
     let time =
         |s: &TenantStatus, kind: &str| s.condition(kind).unwrap().last_transition_time.clone();
@@ -57,8 +61,8 @@ fn time_alone_changes_nothing() {
 
 #[test]
 fn problems_become_conditions_that_kstatus_reads() {
-    let passing = Problem::passing(Facet::Services, "Starting", "api starts");
-    let stuck = Problem::new(Facet::Proxy, "SiteRejected", "nginx says no");
+    let passing = Problem::passing(Facet::Services, ProblemReason::Starting, "api starts");
+    let stuck = Problem::new(Facet::Proxy, ProblemReason::SiteRejected, "nginx says no");
     let reconciling = status(std::slice::from_ref(&passing), None, "now");
     assert_eq!(
         kinds(&reconciling)[..2],
@@ -83,7 +87,11 @@ fn a_tenant_that_is_removed_is_not_ready() {
         kinds(&removing(&[])),
         [("Ready", "False"), ("Reconciling", "True")]
     );
-    let problem = Problem::new(Facet::Services, "Failed", "no place for backups");
+    let problem = Problem::new(
+        Facet::Services,
+        ProblemReason::Failed,
+        "no place for backups",
+    );
     let stuck = removing(&[problem]);
     assert_eq!(kinds(&stuck), [("Ready", "False"), ("Stalled", "True")]);
     let message = &stuck.condition("Stalled").unwrap().message;
@@ -145,7 +153,11 @@ fn isolation_is_told_where_it_is_enforced() {
     let enforced = isolated(true, &[]);
     assert_eq!(told(&enforced), (ConditionStatus::True, "Isolated".into()));
     assert!(enforced.is_ready());
-    let missing = [Problem::new(Facet::Network, "NftMissing", "no nft")];
+    let missing = [Problem::new(
+        Facet::Network,
+        ProblemReason::NftMissing,
+        "no nft",
+    )];
     let missing = isolated(false, &missing);
     let unenforced = (ConditionStatus::False, "NftMissing".into());
     assert_eq!(told(&missing), unenforced);
@@ -184,4 +196,22 @@ fn a_limit_on_disk_is_told_once_it_was_looked_at() {
     assert_eq!(disk.unwrap().limit.as_str(), "10Gi");
     let (near, _) = told(Some(Level::NearlyFull));
     assert_eq!(near, Some((ConditionStatus::True, "DiskNearlyFull".into())));
+}
+
+/// A person finds every reason in the reference, with all it has to say.
+#[test]
+fn every_reason_is_documented() {
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reasons.md");
+    let docs = std::fs::read_to_string(docs).unwrap();
+    for reason in ProblemReason::ALL {
+        assert!(docs.contains(&format!("\n## {reason}\n")), "{reason}");
+        let about = reason.about();
+        for text in [about.meaning, about.operator, about.person] {
+            assert!(
+                text.ends_with('.') && docs.contains(text),
+                "{reason}: {text}"
+            );
+        }
+        assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+    }
 }

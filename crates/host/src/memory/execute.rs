@@ -3,6 +3,7 @@
 //! It does what it is told, also to what is not the operator's: that this does
 //! not happen is for the planner, and the properties test the planner.
 
+use cb_core::status::ProblemReason;
 use std::path::{Path, PathBuf};
 
 use cb_core::desired::{Credential, Folder, FolderOwner, ManagedFile, Release};
@@ -29,7 +30,7 @@ impl World {
                 let content = String::from_utf8_lossy(file.content.reveal());
                 let node = Node::file(&content, Credential::MODE);
                 let put = self.put(&file.path, node);
-                put.map_err(|message| failed("WriteFailed", message))?;
+                put.map_err(|message| failed(ProblemReason::FileFailed, message))?;
             }
             Action::RemoveCredential(path) => self.remove_file(path)?,
             Action::WriteUnit(file) => {
@@ -69,7 +70,7 @@ impl World {
             | Action::RecordRetained
             | Action::RemoveRecord => {
                 return Err(failed(
-                    "NotOfTheHost",
+                    ProblemReason::Failed,
                     format!("cannot {action}: it is the operator's"),
                 ));
             }
@@ -80,7 +81,7 @@ impl World {
     fn write_file(&mut self, file: &ManagedFile) -> Result {
         self.effect(format!("write {}", file.path.display()))?;
         self.put(&file.path, Node::file(&file.content, file.mode))
-            .map_err(|message| failed("WriteFailed", message))
+            .map_err(|message| failed(ProblemReason::FileFailed, message))
     }
 
     fn remove_file(&mut self, path: &Path) -> Result {
@@ -94,7 +95,7 @@ impl World {
         let marker = self.marker(name);
         self.effect(format!("mark {name} as pending"))?;
         self.put(&marker, Node::file("", 0o600))
-            .map_err(|message| failed("WriteFailed", message))
+            .map_err(|message| failed(ProblemReason::FileFailed, message))
     }
 
     fn unmark(&mut self, name: &str) -> Result {
@@ -118,7 +119,9 @@ impl World {
             if !self.users.contains_key(name) {
                 let taken = |id: &u32| self.users.values().any(|u| u.uid == *id || u.gid == *id);
                 let free = (100..1000).rev().find(|id| !taken(id));
-                let id = free.ok_or_else(|| failed("NoUserId", "no user id below 1000 is free"))?;
+                let id = free.ok_or_else(|| {
+                    failed(ProblemReason::UserFailed, "no user id below 1000 is free")
+                })?;
                 self.users
                     .insert(name.to_owned(), User { uid: id, gid: id });
                 made = Some(id);
@@ -126,7 +129,7 @@ impl World {
         }
         if !self.users.contains_key(user) {
             let message = format!("{} does not define user {user}", file.path.display());
-            return Err(failed("UserNotMade", message));
+            return Err(failed(ProblemReason::UserFailed, message));
         }
         Ok(Done {
             uid: made,
@@ -142,7 +145,7 @@ impl World {
                 Some(user) => (user.uid, user.gid),
                 None => {
                     return Err(failed(
-                        "UserUnknown",
+                        ProblemReason::UserMissing,
                         format!("{shown}: there is no user {user}"),
                     ));
                 }
@@ -156,7 +159,7 @@ impl World {
                     .is_some_and(|parent| self.disk.is_folder(parent))
                 {
                     return Err(failed(
-                        "WriteFailed",
+                        ProblemReason::FileFailed,
                         format!("cannot make {shown}: it has no parent"),
                     ));
                 }
@@ -169,7 +172,12 @@ impl World {
                 self.disk.0.insert(folder.path.clone(), of_root);
             }
             Some(Node::Folder { .. }) => {}
-            Some(_) => return Err(failed("InTheWay", format!("{shown} is not a folder"))),
+            Some(_) => {
+                return Err(failed(
+                    ProblemReason::Conflict,
+                    format!("{shown} is not a folder"),
+                ));
+            }
         }
         self.effect(format!("set owner and mode of {shown}"))?;
         self.disk.0.insert(
@@ -202,7 +210,7 @@ impl World {
             self.effect(format!("enable {unit}"))?;
             let target = Path::new(self.spec.paths.units.as_str()).join(unit);
             self.put(&link, Node::Link(target))
-                .map_err(|message| failed("WriteFailed", message))?;
+                .map_err(|message| failed(ProblemReason::FileFailed, message))?;
         }
         Ok(())
     }
@@ -214,7 +222,8 @@ impl World {
         }
         self.effect(format!("start {unit}"))?;
         let started = self.systemd(unit, |systemd, around| systemd.start(unit, around));
-        let invocation_id = started.map_err(|message| failed("StartFailed", message))?;
+        let invocation_id =
+            started.map_err(|message| failed(ProblemReason::StartFailed, message))?;
         self.effect(format!("hear that {unit} has started"))?;
         Ok(Done {
             invocation_id: Some(invocation_id),
@@ -225,7 +234,10 @@ impl World {
     /// Writes or removes a site after a test of all sites as they would be.
     fn change_sites(&mut self, path: &PathBuf, file: Option<&ManagedFile>) -> Result {
         if !self.nginx.running {
-            return Err(failed("NginxNotRunning", "nginx does not run; start it"));
+            return Err(failed(
+                ProblemReason::NginxNotRunning,
+                "nginx does not run; start it",
+            ));
         }
         let live = self.sites();
         let mut staged = live.clone();
@@ -235,10 +247,13 @@ impl World {
         }
         if !self.nginx.accepts(&staged) {
             let (reason, message) = if self.nginx.accepts(&live) {
-                ("SiteRejected", format!("nginx rejects {}", path.display()))
+                (
+                    ProblemReason::SiteRejected,
+                    format!("nginx rejects {}", path.display()),
+                )
             } else {
                 (
-                    "NginxBroken",
+                    ProblemReason::NginxBroken,
                     "nginx's configuration is broken without this change".to_owned(),
                 )
             };
@@ -294,7 +309,7 @@ impl World {
     fn remove_user(&mut self, tenant: &TenantName, user: &str) -> Result {
         if let Some(unit) = self.running_as(tenant).first() {
             let message = format!("user {user} is used by processes of {unit}");
-            return Err(failed("UserBusy", message));
+            return Err(failed(ProblemReason::UserFailed, message));
         }
         self.effect(format!("remove user {user}"))?;
         self.users.remove(user);

@@ -1,6 +1,7 @@
 //! Faults on demand, the same each time.
 
 use cb_core::plan::Action;
+use cb_core::status::ProblemReason;
 use cb_core::types::TenantName;
 
 use crate::host::ActionError;
@@ -19,7 +20,7 @@ pub enum Fault {
 impl Fault {
     /// A failure with this reason that is not expected to pass by itself.
     #[must_use]
-    pub fn fail(reason: &'static str) -> Self {
+    pub fn fail(reason: ProblemReason) -> Self {
         let message = format!("a fault was asked for: {reason}");
         Fault::Fail(ActionError {
             reason,

@@ -1,6 +1,7 @@
 //! The host in memory behaves as a machine does where it matters.
 
 use cb_core::desired::ManagedFile;
+use cb_core::status::ProblemReason;
 use futures::FutureExt as _;
 
 use super::*;
@@ -19,7 +20,7 @@ fn run(host: &MemoryHost, action: &Action) -> Option<Result<Done, ActionError>> 
     host.execute(&tenant(), action).now_or_never()
 }
 
-fn reason(result: Option<Result<Done, ActionError>>) -> &'static str {
+fn reason(result: Option<Result<Done, ActionError>>) -> ProblemReason {
     result.expect("it returns").expect_err("it fails").reason
 }
 
@@ -54,7 +55,7 @@ fn a_service_runs_what_systemd_had_read_when_it_was_started() {
     run(&host, &unit("A=1")).unwrap().unwrap();
     assert_eq!(
         reason(run(&host, &start(false))),
-        "StartFailed",
+        ProblemReason::StartFailed,
         "systemd does not know it yet"
     );
     run(&host, &Action::ReloadUnits).unwrap().unwrap();
@@ -89,7 +90,10 @@ fn a_service_whose_port_is_taken_fails_and_must_be_reset() {
         "failed"
     );
     host.free_port(32301);
-    assert_eq!(reason(run(&host, &start(false))), "StartFailed");
+    assert_eq!(
+        reason(run(&host, &start(false))),
+        ProblemReason::StartFailed
+    );
     run(&host, &start(true)).unwrap().unwrap();
     assert_eq!(host.bound()[&32301], [0].into());
 }
@@ -98,9 +102,12 @@ fn a_service_whose_port_is_taken_fails_and_must_be_reset() {
 fn cut_before_the_reload_a_restart_reloads() {
     let host = host();
     host.cut_after(2);
-    assert_eq!(reason(run(&host, &unit("A=1"))), "Died");
+    assert_eq!(reason(run(&host, &unit("A=1"))), ProblemReason::Failed);
     assert!(host.is_cut_off() && host.content(UNIT).is_some());
-    assert_eq!(reason(run(&host, &Action::ReloadUnits)), "Died");
+    assert_eq!(
+        reason(run(&host, &Action::ReloadUnits)),
+        ProblemReason::Failed
+    );
     host.restart();
     assert!(host.loaded("ky04-api.service").unwrap().contains("A=1"));
     assert_eq!(host.node("/var/lib/cb/pending/daemon-reload"), None);
@@ -118,7 +125,7 @@ fn cut_before_nginx_reloads_a_restart_reloads_it() {
         })
     };
     host.cut_after(2);
-    assert_eq!(reason(run(&host, &site("one"))), "Died");
+    assert_eq!(reason(run(&host, &site("one"))), ProblemReason::Failed);
     assert_eq!(
         (host.content(&path).as_deref(), host.served(&path)),
         (Some("one"), None)
@@ -126,21 +133,27 @@ fn cut_before_nginx_reloads_a_restart_reloads_it() {
     host.restart();
     assert_eq!(host.served(&path).as_deref(), Some("one"));
     host.nginx_rejects(|text| text == "bad");
-    assert_eq!(reason(run(&host, &site("bad"))), "SiteRejected");
+    assert_eq!(
+        reason(run(&host, &site("bad"))),
+        ProblemReason::SiteRejected
+    );
     assert_eq!(host.content(&path).as_deref(), Some("one"));
     host.set_nginx_broken(true);
-    assert_eq!(reason(run(&host, &site("two"))), "NginxBroken");
+    assert_eq!(reason(run(&host, &site("two"))), ProblemReason::NginxBroken);
     host.set_nginx_running(false);
-    assert_eq!(reason(run(&host, &site("two"))), "NginxNotRunning");
+    assert_eq!(
+        reason(run(&host, &site("two"))),
+        ProblemReason::NginxNotRunning
+    );
     assert_eq!(host.served(&path).as_deref(), Some("one"));
 }
 
 #[test]
 fn faults_meet_the_actions_they_are_for() {
     let host = host();
-    host.fault_nth(2, Fault::fail("DiskFull"));
+    host.fault_nth(2, Fault::fail(ProblemReason::DiskFull));
     run(&host, &unit("A=1")).unwrap().unwrap();
-    assert_eq!(reason(run(&host, &unit("A=2"))), "DiskFull");
+    assert_eq!(reason(run(&host, &unit("A=2"))), ProblemReason::DiskFull);
     assert!(
         host.content(UNIT).unwrap().contains("A=1"),
         "a fault is before any effect"

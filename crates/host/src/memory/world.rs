@@ -4,6 +4,7 @@
 //! per step that a machine does at once (a rename, a call to systemd). That is
 //! where it is cut off.
 
+use cb_core::status::ProblemReason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,13 +52,13 @@ pub(super) struct World {
 
 pub(super) fn died() -> ActionError {
     ActionError {
-        reason: "Died",
+        reason: ProblemReason::Failed,
         message: "the operator was cut off".to_owned(),
         transient: false,
     }
 }
 
-pub(super) fn failed(reason: &'static str, message: impl Into<String>) -> ActionError {
+pub(super) fn failed(reason: ProblemReason, message: impl Into<String>) -> ActionError {
     ActionError {
         reason,
         message: message.into(),

@@ -1,5 +1,6 @@
 //! The files that services load credentials from.
 
+use cb_core::status::ProblemReason;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -42,7 +43,7 @@ impl SystemHost {
         match path.parent() == Some(&folder) && path.file_name().is_some() {
             true => Ok(path.to_owned()),
             false => Err(ActionError {
-                reason: "Conflict",
+                reason: ProblemReason::Conflict,
                 message: format!("{} is not in {}", path.display(), folder.display()),
                 transient: false,
             }),

@@ -1,6 +1,7 @@
 //! Doing one action. Each guards what is not ours once more, because the host
 //! may have changed since the plan was made (law 3).
 
+use cb_core::status::ProblemReason;
 use std::path::{Path, PathBuf};
 
 use cb_core::desired::{Folder, FolderOwner, ManagedFile};
@@ -81,7 +82,7 @@ impl SystemHost {
             FolderOwner::Root => own,
             FolderOwner::Tenant => {
                 let user = self.users.get(user)?.ok_or_else(|| ActionError {
-                    reason: "UserMissing",
+                    reason: ProblemReason::UserMissing,
                     message: format!(
                         "cannot make {}: there is no user {user}",
                         folder.path.display()
@@ -116,7 +117,7 @@ impl SystemHost {
         let sites = Path::new(self.spec.nginx.sites.as_str());
         let name = path.strip_prefix(sites).ok().and_then(Path::to_str);
         let name = name.ok_or_else(|| ActionError {
-            reason: "Failed",
+            reason: ProblemReason::Failed,
             message: format!("{} is not in {}", path.display(), sites.display()),
             transient: false,
         })?;
@@ -218,7 +219,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(ActionError {
-            reason: "Failed",
+            reason: ProblemReason::Failed,
             message: error.to_string(),
             transient: false,
         }),
@@ -269,7 +270,7 @@ async fn remove_guarded(
 
 fn conflict(path: &Path) -> ActionError {
     ActionError {
-        reason: "Conflict",
+        reason: ProblemReason::Conflict,
         message: format!(
             "{} does not carry the tenant's mark; it is not touched. Move it away",
             path.display()
@@ -284,9 +285,9 @@ pub(super) fn check_job(result: &JobResult, what: &str, unit: &str) -> Result<()
     }
     Err(ActionError {
         reason: if what == "start" {
-            "StartFailed"
+            ProblemReason::StartFailed
         } else {
-            "StopFailed"
+            ProblemReason::StopFailed
         },
         message: format!(
             "the {what} of {unit} ended with `{result}`; `journalctl -u {unit}` says why"
@@ -295,7 +296,7 @@ pub(super) fn check_job(result: &JobResult, what: &str, unit: &str) -> Result<()
     })
 }
 
-fn failed(reason: &'static str, error: &dyn std::error::Error, transient: bool) -> ActionError {
+fn failed(reason: ProblemReason, error: &dyn std::error::Error, transient: bool) -> ActionError {
     ActionError {
         reason,
         message: chain(error),
@@ -306,9 +307,9 @@ fn failed(reason: &'static str, error: &dyn std::error::Error, transient: bool) 
 impl From<FileError> for ActionError {
     fn from(error: FileError) -> Self {
         let reason = match &error {
-            FileError::NoSpace { .. } => "DiskFull",
-            FileError::InTheWay { .. } => "Conflict",
-            FileError::Io { .. } => "FileFailed",
+            FileError::NoSpace { .. } => ProblemReason::DiskFull,
+            FileError::InTheWay { .. } => ProblemReason::Conflict,
+            FileError::Io { .. } => ProblemReason::FileFailed,
         };
         failed(reason, &error, false)
     }
@@ -318,9 +319,9 @@ impl From<SystemdError> for ActionError {
     fn from(error: SystemdError) -> Self {
         let transient = error.is_transient();
         let reason = if transient {
-            "Unreachable"
+            ProblemReason::Unreachable
         } else {
-            "SystemdRefused"
+            ProblemReason::SystemdRefused
         };
         failed(reason, &error, transient)
     }
@@ -328,7 +329,7 @@ impl From<SystemdError> for ActionError {
 
 impl From<UsersError> for ActionError {
     fn from(error: UsersError) -> Self {
-        failed("UserFailed", &error, false)
+        failed(ProblemReason::UserFailed, &error, false)
     }
 }
 
@@ -338,9 +339,9 @@ impl From<ReleaseError> for ActionError {
             ReleaseError::File(error) => error.into(),
             ReleaseError::Systemd(error) => error.into(),
             ReleaseError::Users(error) => error.into(),
-            error @ ReleaseError::Conflict(_) => failed("Conflict", &error, false),
-            error @ ReleaseError::Build { .. } => failed("BuildFailed", &error, false),
-            error => failed("ReleaseUnavailable", &error, false),
+            error @ ReleaseError::Conflict(_) => failed(ProblemReason::Conflict, &error, false),
+            error @ ReleaseError::Build { .. } => failed(ProblemReason::BuildFailed, &error, false),
+            error => failed(ProblemReason::ReleaseUnavailable, &error, false),
         }
     }
 }
@@ -348,13 +349,13 @@ impl From<ReleaseError> for ActionError {
 impl From<SiteError> for ActionError {
     fn from(error: SiteError) -> Self {
         let (reason, transient) = match &error {
-            SiteError::Rejected { .. } => ("SiteRejected", false),
-            SiteError::BrokenBefore { .. } => ("NginxBroken", false),
-            SiteError::NotRunning { .. } => ("NginxNotRunning", false),
-            SiteError::Reload { transient, .. } => ("NginxReloadFailed", *transient),
-            SiteError::Conflict { .. } => ("Conflict", false),
-            SiteError::System { no_space: true, .. } => ("DiskFull", false),
-            SiteError::System { .. } => ("NginxFailed", false),
+            SiteError::Rejected { .. } => (ProblemReason::SiteRejected, false),
+            SiteError::BrokenBefore { .. } => (ProblemReason::NginxBroken, false),
+            SiteError::NotRunning { .. } => (ProblemReason::NginxNotRunning, false),
+            SiteError::Reload { transient, .. } => (ProblemReason::NginxReloadFailed, *transient),
+            SiteError::Conflict { .. } => (ProblemReason::Conflict, false),
+            SiteError::System { no_space: true, .. } => (ProblemReason::DiskFull, false),
+            SiteError::System { .. } => (ProblemReason::NginxFailed, false),
         };
         failed(reason, &error, transient)
     }
@@ -387,9 +388,9 @@ mod tests {
             std::fs::write(&path, foreign).unwrap();
             let marker = || -> Result<(), FileError> { panic!("nothing is about to change") };
             let error = write_guarded(&ours, marker).await.unwrap_err();
-            assert_eq!(error.reason, "Conflict");
+            assert_eq!(error.reason, ProblemReason::Conflict);
             let error = remove_guarded(&tenant, &path, marker).await.unwrap_err();
-            assert_eq!(error.reason, "Conflict");
+            assert_eq!(error.reason, ProblemReason::Conflict);
             assert_eq!(std::fs::read_to_string(&path).unwrap(), foreign);
         }
         std::fs::write(&path, &ours.content).unwrap();

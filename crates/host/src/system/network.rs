@@ -10,6 +10,7 @@
 //!
 //! [`look`]: Network::look
 
+use cb_core::status::ProblemReason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -133,7 +134,7 @@ impl Network {
         match self.batch.submit(ask).await {
             Ok(result) => result,
             Err(error) => Err(ActionError {
-                reason: "Failed",
+                reason: ProblemReason::Failed,
                 message: error.to_string(),
                 transient: true,
             }),
@@ -254,7 +255,7 @@ impl Keeper {
         let proxies = match uid_of(&nginx::user(&self.nginx)) {
             Some(uid) => BTreeSet::from([0, uid]),
             None => self.lock().proxies.clone().ok_or_else(|| ActionError {
-                reason: "NginxUserUnknown",
+                reason: ProblemReason::NginxUserUnknown,
                 message: format!(
                     "{} names no user of this host that nginx runs as; write `user NAME;` in it",
                     self.nginx.display()
@@ -413,9 +414,9 @@ async fn remove(path: PathBuf) -> Result<(), ActionError> {
 impl From<NftError> for ActionError {
     fn from(error: NftError) -> Self {
         let reason = match &error {
-            NftError::Missing => "NftMissing",
-            NftError::Run(_) | NftError::Failed(_) => "NftFailed",
-            NftError::Conflict => "Conflict",
+            NftError::Missing => ProblemReason::NftMissing,
+            NftError::Run(_) | NftError::Failed(_) => ProblemReason::NftFailed,
+            NftError::Conflict => ProblemReason::Conflict,
         };
         ActionError {
             reason,

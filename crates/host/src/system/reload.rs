@@ -3,6 +3,7 @@
 //! The marker is in the state folder from before a unit file changes until a
 //! reload that began after the change has succeeded.
 
+use cb_core::status::ProblemReason;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -99,7 +100,7 @@ impl UnitReload {
         let result = match self.batch.submit(()).await {
             Ok(result) => result,
             Err(error) => Err(ActionError {
-                reason: "Failed",
+                reason: ProblemReason::Failed,
                 message: error.to_string(),
                 transient: true,
             }),

@@ -1,10 +1,11 @@
 //! What must be true of a host, told from what truly runs and is there.
 
+use cb_core::status::ProblemReason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use cb_core::desired::{Credential, Desired, FolderOwner};
-use cb_core::plan::{Aspect, BlockReason, Plan};
+use cb_core::plan::{Aspect, Plan};
 use cb_host::memory::{MemoryHost, Node, Snapshot};
 
 use super::operator::{Wanted, World};
@@ -25,7 +26,7 @@ pub(crate) fn differences(world: &World, wanted: &Wanted, left: &Plan) -> Vec<St
     let conflict = left
         .blocked
         .iter()
-        .any(|b| b.reason == BlockReason::Conflict && b.aspect == Aspect::Services);
+        .any(|b| b.reason == ProblemReason::Conflict && b.aspect == Aspect::Services);
     if blocked(Aspect::Base) {
         return Vec::new();
     }
@@ -116,7 +117,8 @@ impl Found<'_> {
             let is_loaded = loaded.as_ref() == Some(&service.file.content);
             self.check(is_loaded, format!("systemd has read {unit} as {loaded:?}"));
             let taken = left.blocked.iter().any(|b| {
-                b.reason == BlockReason::PortTaken && b.message.contains(&service.port.to_string())
+                b.reason == ProblemReason::PortTaken
+                    && b.message.contains(&service.port.to_string())
             });
             let Some(run) = self.host.running(unit) else {
                 self.check(

@@ -255,7 +255,7 @@ fn rendered(
     });
     let problem = problem.map(|problem| PlanBlocked {
         aspect: problem.facet.condition().to_owned(),
-        reason: problem.reason,
+        reason: problem.reason.to_string(),
         message: problem.message,
     });
     TenantPlan {

@@ -2,6 +2,7 @@
 //! the host's alerts are made from, in the log and as events, once each, and in
 //! status files of manifests that never became tenants.
 
+use cb_core::status::ProblemReason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -103,11 +104,11 @@ impl Reports {
         &self,
         admission: &Admission,
         problem: Option<String>,
-    ) -> Vec<(&'static str, String)> {
+    ) -> Vec<(ProblemReason, String)> {
         let mut wrong = Vec::new();
-        wrong.extend(problem.map(|words| ("FolderNotRead", words)));
+        wrong.extend(problem.map(|words| (ProblemReason::FolderNotRead, words)));
         if let Some(blocked) = &admission.blocked {
-            wrong.push((Reason::MassDisappearance.as_str(), blocked.to_string()));
+            wrong.push((ProblemReason::MassDisappearance, blocked.to_string()));
         }
         let of_applications = admission.applications.values();
         let refused = admission
@@ -121,7 +122,7 @@ impl Reports {
             .filter(|(name, _)| self.state.record(name).is_none())
             .flat_map(|(_, verdict)| lines(&verdict.refused));
         let refused = refused.chain(never_accepted);
-        wrong.extend(refused.map(|line| (Reason::ManifestRefused.as_str(), line)));
+        wrong.extend(refused.map(|line| (ProblemReason::ManifestRefused, line)));
         wrong
     }
 

@@ -5,6 +5,7 @@
 //! instruction it goes on from what is published: a commit that is in effect
 //! and not noted is judged again, and is the same.
 
+use cb_core::status::ProblemReason;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -302,10 +303,11 @@ impl<H: cb_host::Host + 'static> Follower<H> {
             let (commit, hint) = (&refused.commit, refused.hint());
             let why = refused.messages.join("; ");
             let message = format!("commit {commit} does not take effect: {why}; {hint}");
-            (refused.why.as_str(), message)
+            (refused.why.reason(), message)
         });
         let unreachable = status.unreachable.as_ref();
-        let unreachable = unreachable.map(|why| ("SourceUnreachable", why.message.clone()));
+        let unreachable =
+            unreachable.map(|why| (ProblemReason::SourceUnreachable, why.message.clone()));
         let state = &self.daemon.engine.state;
         state.set_host_problems(SOURCE, refused.into_iter().chain(unreachable));
     }

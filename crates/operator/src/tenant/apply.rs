@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use cb_core::plan::{Action, Aspect, Cause, Plan, Step};
 use cb_core::record::{Phase, Ports, Record, Started};
-use cb_core::status::{Facet, Problem};
+use cb_core::status::{Facet, Problem, ProblemReason};
 use cb_core::types::TenantName;
 use cb_host::{ActionError, Host};
 use tokio_util::sync::CancellationToken;
 
-use super::problem::NOT_SAVED;
 use super::{Engine, events};
 use crate::state::SaveError;
 
@@ -47,7 +46,7 @@ impl<H: Host> Engine<H> {
             if let Err(error) = self.execute(name, &step.action, i360).await {
                 tracing::warn!(
                     tenant = %name,
-                    reason = error.reason,
+                    reason = error.reason.as_str(),
                     "{name}: failed to {}: {}",
                     step.action,
                     error.message
@@ -166,7 +165,7 @@ fn retained(record: &mut Record) {
 
 fn unsaved(error: SaveError) -> ActionError {
     ActionError {
-        reason: NOT_SAVED,
+        reason: ProblemReason::RecordNotSaved,
         message: error.to_string(),
         transient: false,
     }

@@ -25,10 +25,10 @@ use std::time::Duration;
 use cb_core::api::{Application, Host};
 use cb_core::desired::{Desired, Inputs, check};
 use cb_core::observed::{Observed, Scope, i360_of};
-use cb_core::plan::{Aspect, BlockReason, Plan, Step, converge, remove};
+use cb_core::plan::{Aspect, Plan, Step, converge, remove};
 use cb_core::ports::PortError;
 use cb_core::record::{Phase, Ports, Record};
-use cb_core::status::{Facet, Problem};
+use cb_core::status::{Facet, Problem, ProblemReason};
 use cb_core::types::{TenantName, Version};
 use tokio_util::sync::CancellationToken;
 
@@ -204,9 +204,11 @@ impl<H: cb_host::Host> Engine<H> {
         self.named_files.watch(&record, &self.spec.spec);
         let mut findings = Findings::default();
         for reason in self.state.refused(name) {
-            findings
-                .problems
-                .push(Problem::new(Facet::Manifest, "Refused", reason));
+            findings.problems.push(Problem::new(
+                Facet::Manifest,
+                ProblemReason::Refused,
+                reason,
+            ));
         }
         let version = waiting.or_else(|| operation::version_problem(&record));
         findings.problems.extend(version);
@@ -324,9 +326,11 @@ impl<H: cb_host::Host> Engine<H> {
                     .map(|s| s.action.to_string())
                     .collect();
                 let message = format!("this is undone again and again: {}", steps.join("; "));
-                findings
-                    .problems
-                    .push(Problem::new(Facet::Prepared, "Fought", message));
+                findings.problems.push(Problem::new(
+                    Facet::Prepared,
+                    ProblemReason::Fought,
+                    message,
+                ));
                 return Ok(true);
             }
             let done = self
@@ -444,8 +448,8 @@ impl<H: cb_host::Host> Engine<H> {
         });
         given.map_err(|error| {
             let reason = match error {
-                PortError::FixedHeld { .. } => "PortTaken",
-                PortError::Exhausted { .. } => "PortsExhausted",
+                PortError::FixedHeld { .. } => ProblemReason::PortTaken,
+                PortError::Exhausted { .. } => ProblemReason::PortsExhausted,
             };
             Problem::new(Facet::Ports, reason, error.to_string())
         })
@@ -498,9 +502,11 @@ impl<H: cb_host::Host> Engine<H> {
         if wants && !told && !findings.observed.proxy_running {
             let unit = &self.spec.spec.nginx.unit;
             let message = format!("{unit} does not run; start it with `systemctl start {unit}`");
-            findings
-                .problems
-                .push(Problem::new(Facet::Proxy, "NginxNotRunning", message));
+            findings.problems.push(Problem::new(
+                Facet::Proxy,
+                ProblemReason::NginxNotRunning,
+                message,
+            ));
         }
     }
 
@@ -510,11 +516,11 @@ impl<H: cb_host::Host> Engine<H> {
         }
         let (reason, message) = match i360_of(&record.tenant, &self.spec) {
             Some(path) => (
-                "Missing",
+                ProblemReason::Missing,
                 format!("the i360 database {path} is not there (sharedServices.i360 of the Host)"),
             ),
             None => (
-                "NotConfigured",
+                ProblemReason::NotConfigured,
                 "spec.database.i360 is set, but the Host has no sharedServices.i360".into(),
             ),
         };
@@ -526,10 +532,10 @@ impl<H: cb_host::Host> Engine<H> {
 
 /// Whether trying again is nothing to hurry for: a crash loop has its own time,
 /// see `Readiness`, and that a disk is no longer full is told.
-fn waits_elsewhere(reason: BlockReason) -> bool {
+fn waits_elsewhere(reason: ProblemReason) -> bool {
     matches!(
         reason,
-        BlockReason::CrashLoop | BlockReason::DiskLimitReached
+        ProblemReason::CrashLoop | ProblemReason::DiskLimitReached
     )
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cb_core::desired::{Desired, DesiredService};
 use cb_core::observed::{Health, Observed, UnitState};
 use cb_core::plan::{Action, Plan};
-use cb_core::status::{Facet, Problem};
+use cb_core::status::{Facet, Problem, ProblemReason};
 use cb_core::types::{ObjectName, TenantName};
 use cb_host::{Host, Probe};
 use tokio::time::Instant;
@@ -212,9 +212,11 @@ impl Readiness {
             match &service.health_check {
                 None if age < SETTLE => {
                     let message = format!("{} was started just now", service.unit);
-                    verdict
-                        .problems
-                        .push(Problem::passing(Facet::Services, "Starting", message));
+                    verdict.problems.push(Problem::passing(
+                        Facet::Services,
+                        ProblemReason::Starting,
+                        message,
+                    ));
                     verdict.again(SETTLE.saturating_sub(age));
                 }
                 None => {}
@@ -244,14 +246,16 @@ impl Readiness {
                     } else if starting {
                         verdict.problems.push(Problem::passing(
                             Facet::Services,
-                            "Starting",
+                            ProblemReason::Starting,
                             message,
                         ));
                         verdict.again((age / 4).clamp(RECHECK.0, RECHECK.1));
                     } else {
-                        verdict
-                            .problems
-                            .push(Problem::new(Facet::Services, "Unhealthy", message));
+                        verdict.problems.push(Problem::new(
+                            Facet::Services,
+                            ProblemReason::Unhealthy,
+                            message,
+                        ));
                         verdict.again(RECHECK_UNHEALTHY.min(period));
                     }
                     verdict.health.insert(service.name.clone(), health);
@@ -359,25 +363,25 @@ fn not_running(service: &DesiredService, state: &UnitState, short_runs: u32) -> 
     match (active.as_str(), sub.as_str()) {
         ("activating", "auto-restart" | "auto-restart-queued") if short_runs < CRASH_LOOP => {
             let message = format!("{unit} has ended and is started again; {see}");
-            Problem::passing(Facet::Services, "Restarting", message)
+            Problem::passing(Facet::Services, ProblemReason::Restarting, message)
         }
         ("activating", "auto-restart" | "auto-restart-queued") => {
             let message = format!("{unit} exits again and again; {see}");
-            Problem::new(Facet::Services, "CrashLoop", message)
+            Problem::new(Facet::Services, ProblemReason::CrashLoop, message)
         }
         ("activating", _) => Problem::passing(
             Facet::Services,
-            "Starting",
+            ProblemReason::Starting,
             format!("{unit} is {active} ({sub})"),
         ),
         ("failed", _) => Problem::new(
             Facet::Services,
-            "Failed",
+            ProblemReason::Failed,
             format!("{unit} has failed; {see}"),
         ),
         _ => Problem::new(
             Facet::Services,
-            "NotRunning",
+            ProblemReason::NotRunning,
             format!("{unit} is {active} ({sub})"),
         ),
     }

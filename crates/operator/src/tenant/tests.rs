@@ -371,7 +371,10 @@ async fn a_refused_manifest_is_reported_and_what_ran_goes_on() {
 async fn an_action_that_fails_once_is_done_by_the_next_pass() {
     for nth in 1..=13 {
         let bench = Bench::new();
-        bench.engine.host.fault_nth(nth, Fault::fail("DiskFull"));
+        bench
+            .engine
+            .host
+            .fault_nth(nth, Fault::fail(ProblemReason::DiskFull));
         assert_eq!(bench.pass().await, Again::Backoff, "{nth}");
         assert!(bench.condition("Ready").starts_with("False"), "{nth}");
         bench.pass().await;

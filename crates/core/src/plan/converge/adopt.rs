@@ -1,6 +1,7 @@
 //! What a person or another tool set up and a manifest asks to take over
 //! ([`crate::adopt`]).
 
+use crate::status::ProblemReason;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use super::Planner;
 use crate::adopt::{self, Handmade, SiteFile, UnitFile};
 use crate::desired::DesiredService;
 use crate::observed::Secret;
-use crate::plan::{Action, Aspect, BlockReason};
+use crate::plan::{Action, Aspect};
 
 type Environment = BTreeMap<String, String>;
 
@@ -36,7 +37,7 @@ impl Planner<'_> {
         }
         for obstacle in obstacles {
             let message = format!("the tenant cannot be taken over: {obstacle}");
-            self.block(Aspect::Base, BlockReason::Conflict, message);
+            self.block(Aspect::Base, ProblemReason::Conflict, message);
         }
     }
 
@@ -90,7 +91,7 @@ impl Planner<'_> {
                     path.display(),
                     adopt::ANNOTATION
                 );
-                self.block(Aspect::Proxy, BlockReason::Conflict, message);
+                self.block(Aspect::Proxy, ProblemReason::Conflict, message);
                 continue;
             }
             let reason = "the operator's own site serves the same";

@@ -4,8 +4,9 @@ use super::Planner;
 use super::compare::Difference;
 use crate::desired::{Folder, FolderOwner};
 use crate::observed::Account;
-use crate::plan::{Action, Aspect, BlockReason};
+use crate::plan::{Action, Aspect};
 use crate::record::Ports;
+use crate::status::ProblemReason;
 
 impl Planner<'_> {
     pub(super) fn base(&mut self, ports: &Ports) {
@@ -23,7 +24,7 @@ impl Planner<'_> {
                     "{} is gone, and the tenant had data in it: is a file system not mounted? Put it back, or make the folder by hand to start with an empty one",
                     folder.path.display()
                 );
-                self.block(Aspect::Base, BlockReason::DataMissing, message);
+                self.block(Aspect::Base, ProblemReason::DataMissing, message);
                 continue;
             }
             if let Some(reason) = self.folder_differs(folder) {
@@ -59,10 +60,10 @@ impl Planner<'_> {
                 let message = format!(
                     "user {user} exists and was not made by the operator; rename it, or choose another tenant name"
                 );
-                self.block(Aspect::Base, BlockReason::Conflict, message);
+                self.block(Aspect::Base, ProblemReason::Conflict, message);
             }
             Difference::Conflict(message) => {
-                self.block(Aspect::Base, BlockReason::Conflict, message)
+                self.block(Aspect::Base, ProblemReason::Conflict, message)
             }
             Difference::Differs(reason) => self.ensure_user(reason),
             Difference::None if self.observed.user.is_none() => {

@@ -4,13 +4,14 @@
 //! operator's is the folder they are in, which is root's and made by the
 //! operator for nothing else.
 
+use crate::status::ProblemReason;
 use std::path::PathBuf;
 
 use super::Planner;
 use super::compare::{Difference, conflict};
 use crate::desired::{Credential, Desired};
 use crate::observed::{Observed, PathState};
-use crate::plan::{Action, Aspect, BlockReason, Cause};
+use crate::plan::{Action, Aspect, Cause};
 
 impl Planner<'_> {
     /// Blocks the services while something else is in the place of a
@@ -18,7 +19,7 @@ impl Planner<'_> {
     pub(super) fn credentials_are_ours(&mut self) {
         for credential in &self.desired.credentials {
             if let Difference::Conflict(message) = self.credential_differs(credential) {
-                self.block(Aspect::Services, BlockReason::Conflict, message);
+                self.block(Aspect::Services, ProblemReason::Conflict, message);
             }
         }
     }

@@ -12,9 +12,10 @@ pub(crate) mod credentials;
 pub(super) mod proxy;
 mod services;
 
+use crate::status::ProblemReason;
 use std::path::{Path, PathBuf};
 
-use super::{Action, Aspect, BlockReason, Blocked, Cause, Hold, Plan, Step};
+use super::{Action, Aspect, Blocked, Cause, Hold, Plan, Step};
 use crate::api::DriftPolicy;
 use crate::api::Host;
 use crate::desired::{Desired, DesiredService};
@@ -114,7 +115,7 @@ impl Planner<'_> {
         });
     }
 
-    fn block(&mut self, aspect: Aspect, reason: BlockReason, message: String) {
+    fn block(&mut self, aspect: Aspect, reason: ProblemReason, message: String) {
         self.plan.blocked.push(Blocked {
             aspect,
             reason,

@@ -4,6 +4,7 @@
 //! names it and removed once no site does: nginx never finds another
 //! certificate than the one that was tested with the site.
 
+use crate::status::ProblemReason;
 use std::path::PathBuf;
 
 use super::compare::Difference;
@@ -12,7 +13,7 @@ use crate::desired::ManagedFile;
 use crate::layout::Layout;
 use crate::mark::Owner;
 use crate::observed::Observed;
-use crate::plan::{Action, Aspect, BlockReason};
+use crate::plan::{Action, Aspect};
 
 impl Planner<'_> {
     pub(super) fn proxy(&mut self) {
@@ -28,7 +29,7 @@ impl Planner<'_> {
                 let message = format!(
                     "spec.tls: the certificate cannot be used: {trouble}; the last good site stays"
                 );
-                return self.block(Aspect::Proxy, BlockReason::CertificateInvalid, message);
+                return self.block(Aspect::Proxy, ProblemReason::CertificateInvalid, message);
             }
             if let Some((file, _)) = &tls.certificate
                 && !self.certificate(file)
@@ -48,14 +49,14 @@ impl Planner<'_> {
                     let message = format!(
                         "the site is not put live while port {port} is bound by a process of user id {uid}"
                     );
-                    return self.block(Aspect::Proxy, BlockReason::PortTaken, message);
+                    return self.block(Aspect::Proxy, ProblemReason::PortTaken, message);
                 }
                 Difference::Differs(reason) => {
                     self.make_room(Aspect::Proxy, file);
                     self.step(Aspect::Proxy, Action::WriteSite(file.clone()), reason);
                 }
                 Difference::Conflict(message) => {
-                    return self.block(Aspect::Proxy, BlockReason::Conflict, message);
+                    return self.block(Aspect::Proxy, ProblemReason::Conflict, message);
                 }
             },
             None if self.is_owned(&path) => {
@@ -81,7 +82,7 @@ impl Planner<'_> {
                 self.step(Aspect::Proxy, Action::WriteFile(file.clone()), reason);
             }
             Difference::Conflict(message) => {
-                self.block(Aspect::Proxy, BlockReason::Conflict, message);
+                self.block(Aspect::Proxy, ProblemReason::Conflict, message);
                 return false;
             }
         }

@@ -1,5 +1,6 @@
 //! The environment and the units, and which of them are stopped and started.
 
+use crate::status::ProblemReason;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use super::{Planner, units_without_file};
 use crate::api::DriftPolicy;
 use crate::desired::DesiredService;
 use crate::observed::{FOREIGN_UNIT_FOLDERS, UnitState};
-use crate::plan::{Action, Aspect, BlockReason, Cause, Step};
+use crate::plan::{Action, Aspect, Cause, Step};
 
 impl Planner<'_> {
     /// Units of the tenant that no service wants any more.
@@ -33,12 +34,12 @@ impl Planner<'_> {
     pub(super) fn services_are_ours(&mut self) -> bool {
         let blocked = self.plan.blocked.len();
         if let Difference::Conflict(message) = self.differs(&self.desired.env) {
-            self.block(Aspect::Services, BlockReason::Conflict, message);
+            self.block(Aspect::Services, ProblemReason::Conflict, message);
         }
         self.credentials_are_ours();
         for service in &self.desired.services {
             if let Difference::Conflict(message) = self.differs(&service.file) {
-                self.block(Aspect::Services, BlockReason::Conflict, message);
+                self.block(Aspect::Services, ProblemReason::Conflict, message);
                 continue;
             }
             let foreign = FOREIGN_UNIT_FOLDERS.map(|folder| Path::new(folder).join(&service.unit));
@@ -52,7 +53,7 @@ impl Planner<'_> {
                     service.unit,
                     path.display()
                 );
-                self.block(Aspect::Services, BlockReason::Conflict, message);
+                self.block(Aspect::Services, ProblemReason::Conflict, message);
             }
         }
         self.plan.blocked.len() == blocked
@@ -124,7 +125,7 @@ impl Planner<'_> {
                 });
             }
         }
-        self.block(Aspect::Services, BlockReason::DiskLimitReached, message);
+        self.block(Aspect::Services, ProblemReason::DiskLimitReached, message);
     }
 
     /// Takes away what makes the unit another than the one that was written.
@@ -255,7 +256,7 @@ impl Planner<'_> {
                             "{} has failed again and again; {when}; see `journalctl -u {}`",
                             service.unit, service.unit
                         );
-                        self.block(Aspect::Services, BlockReason::CrashLoop, message);
+                        self.block(Aspect::Services, ProblemReason::CrashLoop, message);
                     }
                     None => to_start.push((service, "it has failed".to_owned(), true)),
                 },
@@ -354,7 +355,7 @@ impl Planner<'_> {
             "port {} of service {} is bound by a process of user id {uid}; stop that process (`ss -ltnp 'sport = :{}'` shows it)",
             service.port, service.name, service.port
         );
-        self.block(Aspect::Services, BlockReason::PortTaken, message);
+        self.block(Aspect::Services, ProblemReason::PortTaken, message);
         true
     }
 }

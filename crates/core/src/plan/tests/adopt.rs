@@ -3,6 +3,7 @@
 use super::*;
 use crate::adopt::ANNOTATION;
 use crate::observed::Secret;
+use crate::status::ProblemReason;
 
 /// What somebody else wrote for a tenant that runs as the operator would have
 /// it run.
@@ -77,7 +78,7 @@ fn without_being_asked_nothing_is_taken_over() {
     assert!(
         plan.blocked
             .iter()
-            .any(|b| b.reason == BlockReason::Conflict)
+            .any(|b| b.reason == ProblemReason::Conflict)
     );
     assert!(!kinds(&plan).contains(&"Adopt"));
     assert!(!kinds(&plan).contains(&"WriteUnit"));

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::disk::{DiskRecord, Enforcement, Level};
+use crate::status::ProblemReason;
 
 /// What a tenant has on disk stops its services and nothing else, and the start
 /// that follows is asked for, also where drift is only detected.
@@ -19,7 +20,7 @@ fn a_tenant_that_fills_the_disk_is_stopped_and_comes_back() {
         );
         assert!(plan.steps.iter().all(|step| step.cause == Cause::Change));
         let blocked: Vec<_> = plan.blocked.iter().map(|b| b.reason).collect();
-        assert_eq!(blocked, [BlockReason::DiskLimitReached]);
+        assert_eq!(blocked, [ProblemReason::DiskLimitReached]);
         assert_eq!((plan.hold, plan.drifts), (None, Vec::new()));
         // Stopped, there is nothing more to do.
         for unit in world.observed.units.values_mut() {

@@ -1,6 +1,7 @@
 //! Each kind of drift is named, put right by steps, and none where somebody
 //! asked for a change.
 
+use crate::status::ProblemReason;
 use std::path::PathBuf;
 
 use super::*;
@@ -129,7 +130,7 @@ fn a_foreign_file_in_the_place_of_ours_is_a_conflict() {
     let plan = world.plan();
     assert_eq!(plan.drifts[0].kind, DriftKind::UnitReplaced);
     assert_eq!(plan.steps, []);
-    assert_eq!(plan.blocked[0].reason, BlockReason::Conflict);
+    assert_eq!(plan.blocked[0].reason, ProblemReason::Conflict);
 }
 
 #[test]

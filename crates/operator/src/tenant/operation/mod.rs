@@ -21,7 +21,7 @@ use cb_core::api::{ApplicationSpec, Tenant};
 use cb_core::desired::check;
 use cb_core::operation::{Done, Failure, Kind, Next, Operation, Phase, due};
 use cb_core::record::Record;
-use cb_core::status::{Facet, Problem};
+use cb_core::status::{Facet, Problem, ProblemReason};
 use cb_core::types::TenantName;
 use cb_host::Host;
 use tokio_util::sync::CancellationToken;
@@ -141,7 +141,7 @@ impl<H: Host> Engine<H> {
         }
         if !self.slots.take(name) {
             let message = format!("the {operation} waits for those of other tenants");
-            let problem = Problem::passing(Facet::Version, "Queued", message);
+            let problem = Problem::passing(Facet::Version, ProblemReason::Queued, message);
             return Some(Operated::Waiting(problem));
         }
         tracing::info!(tenant = %name, operation = operation.id, "{name}: {operation} begins");
@@ -287,10 +287,10 @@ fn given_up(record: &Record, operation: &Operation) -> Option<Failure> {
 /// That an operation is under way, as a problem that passes.
 pub(super) fn under_way(operation: &Operation) -> Problem {
     let reason = match (operation.is_going_back(), operation.kind) {
-        (true, _) => "RollingBack",
-        (false, Kind::Upgrade) => "Upgrading",
-        (false, Kind::Backup) => "BackingUp",
-        (false, Kind::Restore) => "Restoring",
+        (true, _) => ProblemReason::RollingBack,
+        (false, Kind::Upgrade) => ProblemReason::Upgrading,
+        (false, Kind::Backup) => ProblemReason::BackingUp,
+        (false, Kind::Restore) => ProblemReason::Restoring,
     };
     let mut message = format!("{operation}: {}", operation.phase);
     if let Some(failure) = &operation.failure {
@@ -308,8 +308,8 @@ pub(super) fn version_problem(record: &Record) -> Option<Problem> {
     if let Some(operation) = &record.operation {
         let halt = operation.halted.as_ref()?;
         let reason = match halt.failure.reason.as_str() {
-            "WalDoesNotReplay" => "WalDoesNotReplay",
-            _ => "RollbackFailed",
+            "WalDoesNotReplay" => ProblemReason::WalDoesNotReplay,
+            _ => ProblemReason::RollbackFailed,
         };
         let how = "put right what is in the way, then `cbctl upgrade retry` goes on, or `cbctl restore` begins with a backup";
         let message = format!("{operation}: {}; {how}", operation.message());
@@ -327,7 +327,11 @@ pub(super) fn version_problem(record: &Record) -> Option<Problem> {
         failed.spec.version,
         record.name()
     );
-    Some(Problem::new(Facet::Version, "UpgradeFailed", message))
+    Some(Problem::new(
+        Facet::Version,
+        ProblemReason::UpgradeFailed,
+        message,
+    ))
 }
 
 /// How soon an operation that cannot go on is tried again.

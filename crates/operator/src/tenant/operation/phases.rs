@@ -10,16 +10,16 @@ use cb_core::database::{Database, Job, JobFailure, Migrate, Progress, Report};
 use cb_core::desired::{Desired, check};
 use cb_core::observed::{Observed, Scope};
 use cb_core::operation::{Done, Failure, Found, Kind, Operation, Phase, Work};
-use cb_core::plan::{Action, BlockReason, converge};
+use cb_core::plan::{Action, converge};
 use cb_core::record::Record;
 use cb_core::secret::{Opened, SecretSource};
-use cb_core::status::{Facet, Problem};
+use cb_core::status::{Facet, Problem, ProblemReason};
 use cb_host::{ActionError, Host};
 use tokio_util::sync::CancellationToken;
 
 use super::verify::{Requirement, Says, without_secrets};
 use super::{Left, under_way};
-use crate::tenant::problem::{NOT_SAVED, misfit, no_application, unreachable};
+use crate::tenant::problem::{misfit, no_application, unreachable};
 use crate::tenant::{Engine, Findings};
 
 /// How often the status shows how far a job is.
@@ -75,7 +75,7 @@ impl<H: Host> Engine<H> {
         let to = with_spec(record, &operation.to);
         let application = self.application(record, operation, &operation.to)?;
         let fails = |problem: Problem| {
-            Left::Failed(self.failure(operation, &problem.reason, problem.message))
+            Left::Failed(self.failure(operation, problem.reason.as_str(), problem.message))
         };
         check(&to.tenant, &application, &self.spec).map_err(|e| fails(misfit(e)))?;
         let scope = Scope::of(&to, Some(&application), &self.spec);
@@ -130,13 +130,9 @@ impl<H: Host> Engine<H> {
         let blocked = plan
             .blocked
             .iter()
-            .find(|blocked| blocked.reason != BlockReason::CrashLoop)?;
+            .find(|blocked| blocked.reason != ProblemReason::CrashLoop)?;
         let facet = Facet::of_aspect(blocked.aspect);
-        Some(Problem::new(
-            facet,
-            blocked.reason.as_str(),
-            blocked.message.clone(),
-        ))
+        Some(Problem::new(facet, blocked.reason, blocked.message.clone()))
     }
 
     async fn has_backup(
@@ -303,7 +299,7 @@ impl<H: Host> Engine<H> {
         match problems.next() {
             None => Ok(Done::default()),
             // Nor is a disk that has no room for records just now.
-            Some(problem) if problem.passing || problem.reason == NOT_SAVED => {
+            Some(problem) if problem.passing || problem.reason == ProblemReason::RecordNotSaved => {
                 Err(Left::Blocked(problem))
             }
             Some(problem) => {
@@ -312,7 +308,7 @@ impl<H: Host> Engine<H> {
                 let first = units.clone().next().unwrap_or_default();
                 let named = units.find(|unit| problem.message.contains(unit.as_str()));
                 let unit = named.unwrap_or(first);
-                let reason = problem.reason.clone();
+                let reason = problem.reason;
                 let mut failure = self
                     .service_failure(
                         operation,
@@ -323,7 +319,7 @@ impl<H: Host> Engine<H> {
                         &findings.observed,
                     )
                     .await;
-                failure.reason = reason;
+                failure.reason = reason.to_string();
                 Err(Left::Failed(failure))
             }
         }
@@ -342,7 +338,7 @@ impl<H: Host> Engine<H> {
         let observed = self.host.observe(&scope).await;
         let observed = observed.map_err(|e| Left::Blocked(unreachable(e)))?;
         let fails = |problem: Problem| {
-            Left::Failed(self.failure(operation, &problem.reason, problem.message))
+            Left::Failed(self.failure(operation, problem.reason.as_str(), problem.message))
         };
         let desired = self
             .desired(&side, &application, &record.ports, &observed)
@@ -381,7 +377,7 @@ impl<H: Host> Engine<H> {
         let message = format!("cannot {action}: {}", error.message);
         match error.transient {
             true => Left::Blocked(Problem::passing(Facet::Version, error.reason, message)),
-            false => Left::Failed(self.failure(operation, error.reason, message)),
+            false => Left::Failed(self.failure(operation, error.reason.as_str(), message)),
         }
     }
 
@@ -393,7 +389,7 @@ impl<H: Host> Engine<H> {
         done.map_err(|error| match error.failure {
             JobFailure::Transient => Left::Blocked(Problem::passing(
                 Facet::Version,
-                error.failure.as_str(),
+                ProblemReason::HostUnreachable,
                 error.message,
             )),
             _ => {
@@ -465,7 +461,7 @@ impl<H: Host> Engine<H> {
         let known = known.map(|known| record.application_for(spec, &known.application));
         known.ok_or_else(|| {
             let problem = no_application(&spec.application);
-            Left::Failed(self.failure(operation, &problem.reason, problem.message))
+            Left::Failed(self.failure(operation, problem.reason.as_str(), problem.message))
         })
     }
 

@@ -4,6 +4,7 @@
 //! Each run has a seed that it is made of. `CB_SIMULATION_SEED` runs one of
 //! them again, `CB_SIMULATION_RUNS` says how many are run.
 
+use cb_core::status::ProblemReason;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,7 +125,10 @@ fn fault(bench: &Bench, dice: &mut Dice) -> String {
                 met
             };
             let mut meets = meets;
-            host.fault_when(move |_, action| meets(action), Fault::fail("Failed"));
+            host.fault_when(
+                move |_, action| meets(action),
+                Fault::fail(ProblemReason::Failed),
+            );
             format!("{what} fails a few times")
         }
     }

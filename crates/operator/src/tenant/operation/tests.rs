@@ -7,6 +7,7 @@ use cb_core::observed::Health;
 use cb_core::operation::{FailedUpgrade, Failure, Phase, Request, Wish};
 use cb_core::record::{Phase as Life, Record};
 use cb_core::secret::{FingerprintKey, Opened, SecretSource, SecretValue};
+use cb_core::status::ProblemReason;
 use cb_host::memory::{Content, Fault, JobFault};
 
 use super::simulation::{Dice, FILE, bench, live, rows};
@@ -382,7 +383,7 @@ async fn no_room_for_records_only_holds_it_up() {
     let bench = cut_in(bench, |job| matches!(job, Job::Migrate(_))).await;
     bench.engine.host.fault_when(
         |_, action| action.kind() == "Start",
-        Fault::fail(crate::tenant::problem::NOT_SAVED),
+        Fault::fail(ProblemReason::RecordNotSaved),
     );
     for _ in 0..3 {
         bench.pass().await;
