@@ -188,12 +188,7 @@ impl World {
     /// A host with one tenant for each tamper.
     fn tampered(hint: &str, more: &str) -> Result<World> {
         let world = World::installed(hint)?;
-        let host = format!("{HOST}{ALERTS}");
-        world
-            .host
-            .push(host.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
-        world.prepare_receiver()?;
-        world.receive()?;
+        world.tell_a_receiver(HOST)?;
         world.put("tiny.yaml", TINY)?;
         for index in 0..TAMPERS.len() {
             world.put_tiny(&name(index), more)?;
@@ -230,6 +225,28 @@ impl World {
         let of = |event: &&Value| event["reason"] == reason && event["regarding"]["name"] == tenant;
         let note = |event: &Value| event["note"].as_str().unwrap_or_default().to_owned();
         Ok(events.iter().filter(of).map(note).collect())
+    }
+
+    /// Writes the Host, with a receiver that runs here and is told of alerts.
+    fn tell_a_receiver(&self, host: &str) -> Result<()> {
+        let host = format!("{host}{ALERTS}");
+        self.host
+            .push(host.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
+        self.prepare_receiver()?;
+        self.receive()
+    }
+
+    /// Waits until the receiver was told of a tenant, or of the host.
+    fn wait_received(&self, tenant: Option<&str>, reason: &str) -> Result<()> {
+        self.waits(&format!("the receiver is told of {reason}"), || {
+            let received = self.received("accepted")?;
+            let mut firing = received
+                .iter()
+                .flat_map(|(_, message)| message["firing"].as_array().into_iter().flatten());
+            Ok(firing.any(|alert| {
+                alert["tenant"] == serde_json::json!(tenant) && alert["reason"] == reason
+            }))
+        })
     }
 
     /// Waits until a receiver of alerts was told of every tamper, by its kind.
@@ -387,27 +404,42 @@ fn drift_is_found_later_and_a_fight_is_calm() -> Result<()> {
 fn who_changed_a_file_is_named() -> Result<()> {
     // An overlay, as a test host's disk is, names its folders in one way when
     // they are marked and in another when something happens in them.
-    let world =
-        World::installed_with("who", |options| options.tmpfs("/etc/nginx/conf.d", 1 << 20))?;
+    let world = World::installed_with("who", |options| {
+        options
+            .tmpfs("/etc/nginx/conf.d", 1 << 20)
+            .tmpfs("/var/lib/cb/releases", 1 << 24)
+    })?;
     world.put("tiny.yaml", crate::world::TINY)?;
     world.start()?;
     world.put_tiny("ky04", "driftPolicy: Detect")?;
     world.wait_ready("ky04")?;
     // Linux tells of a process for as long as it lives.
-    world.host.sh(
-        "mkfifo /root/seen; perl -e 'open(F, \">>\", \"/etc/nginx/conf.d/cb-ky04.conf\"); print F \"# edited\\n\"; close F; open(F, \"<\", \"/root/seen\")' >/dev/null 2>&1 &",
-    )?;
-    world.wait_condition("ky04", "Drifted", "True")?;
-    world.host.sh(": >/root/seen")?;
-    let drift = world.drift("ky04")?;
-    let site = drift.iter().find(|drift| drift["kind"] == "SiteChanged");
-    let by = site.map(|drift| drift["by"].clone()).unwrap_or_default();
-    assert_eq!(by["command"], "perl", "{drift:#?}");
-    assert_eq!(by["uid"], 0, "{drift:#?}");
-    let told = world.told("ky04", "DriftDetected")?;
-    assert!(
-        told.iter().any(|note| note.contains("perl, user 0")),
-        "{told:?}"
-    );
+    world.host.sh("mkfifo /root/seen")?;
+    for (kind, file) in [
+        ("SiteChanged", "/etc/nginx/conf.d/cb-ky04.conf"),
+        ("ReleaseChanged", "/var/lib/cb/releases/tiny/v1/VERSION"),
+    ] {
+        let edit = format!(
+            "open(F, '>>', '{file}'); print F '#edited'; close F; open(F, '<', '/root/seen')"
+        );
+        world
+            .host
+            .sh(&format!("perl -e \"{edit}\" >/dev/null 2>&1 &"))?;
+        let found = || -> Result<Option<Value>> {
+            let drift = world.drift("ky04")?;
+            Ok(drift.into_iter().find(|drift| drift["kind"] == kind))
+        };
+        world.waits(&format!("{kind} is seen"), || Ok(found()?.is_some()))?;
+        world.host.sh(": >/root/seen")?;
+        let by = found()?.unwrap_or_default()["by"].clone();
+        assert_eq!(
+            (&by["command"], &by["uid"]),
+            (&"perl".into(), &0.into()),
+            "{kind}"
+        );
+        let told = world.told("ky04", "DriftDetected")?;
+        let named = |note: &String| note.starts_with(kind) && note.contains("perl, user 0");
+        assert!(told.iter().any(named), "{told:?}");
+    }
     Ok(())
 }

@@ -62,7 +62,7 @@ pub struct SystemHost {
     spec: HostSpec,
     files: Arc<FileCache>,
     certificates: CertificateLooks,
-    actors: Actors,
+    actors: Arc<Actors>,
     systemd: Systemd,
     units: UnitReload,
     users: Arc<Users>,
@@ -101,6 +101,7 @@ impl SystemHost {
             state: state.to_owned(),
         };
         let users = Arc::new(Users::spawn());
+        let actors = Arc::new(Actors::start());
         let host = Self {
             network: Network::spawn(spec, Arc::clone(&users)),
             units: UnitReload::spawn(systemd.clone(), &state.join("pending")),
@@ -121,9 +122,9 @@ impl SystemHost {
             spec: spec.clone(),
             files,
             certificates: CertificateLooks::default(),
-            actors: Actors::start(),
+            actors: Arc::clone(&actors),
             reserved: AtomicBool::new(false),
-            release_looks: Arc::new(ReleaseLooks::new()),
+            release_looks: Arc::new(ReleaseLooks::new(actors)),
             systemd,
         };
         let ready = host.systemd.ready(READY_WITHIN).await;

@@ -11,6 +11,7 @@ use cb_core::drift::Actor;
 use cb_core::mark::Owner;
 use cb_core::observed::{DROP_IN_FOLDERS, Observed, PathState, Scope, Secret, UnitState};
 
+use super::release_looks::Changes;
 use super::{SystemHost, credentials};
 use crate::HostError;
 use crate::files::{FileCache, chain};
@@ -70,13 +71,16 @@ impl SystemHost {
         let site = self.layout().site_file(&scope.tenant);
         let site_loaded = self.nginx.has_read(&site);
         let drop_ins = self.drop_ins(scope);
-        let actors = self.who(scope, &paths, &drop_ins);
+        let mut actors = self.who(scope, &paths, &drop_ins);
         let installed = scope.release.as_deref();
         let installed = installed.filter(|release| Releases::is_installed(release));
         let release_changes = match installed {
             Some(release) => self.release_looks.changes(&self.releases, release).await,
-            None => Vec::new(),
+            None => Changes::default(),
         };
+        if let (Some(release), Some(by)) = (installed, release_changes.by) {
+            actors.insert(release.to_owned(), by);
+        }
         Ok(Observed {
             handmade: self.handmade(scope),
             user,
@@ -87,7 +91,7 @@ impl SystemHost {
             settled: BTreeSet::new(),
             certificates,
             actors,
-            release_changes,
+            release_changes: release_changes.told.to_vec(),
             outlived: installed.map_or_else(BTreeSet::new, |release| outlived(release, scope)),
             paths,
             units,

@@ -5,20 +5,30 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use cb_core::drift::Actor;
 use tokio::time::Instant;
 
 use super::release_watch::ReleaseWatch;
+use crate::actors::Actors;
 use crate::releases::Releases;
 
 /// A look goes over every file of a release, and tenants share it.
 const MAX_AGE: Duration = Duration::from_secs(15);
 
-type Changes = Arc<Vec<String>>;
+/// What differs from the installation.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Changes {
+    /// Each difference, in words.
+    pub(super) told: Arc<[String]>,
+    /// Who made the first of them.
+    pub(super) by: Option<Actor>,
+}
 
 /// The last look at each release.
 #[derive(Debug)]
 pub(super) struct ReleaseLooks {
     watch: Arc<ReleaseWatch>,
+    actors: Arc<Actors>,
     last: Mutex<HashMap<PathBuf, (Instant, Changes)>>,
     /// When something was last known to happen to a release: what was seen
     /// before says nothing any more.
@@ -28,9 +38,10 @@ pub(super) struct ReleaseLooks {
 }
 
 impl ReleaseLooks {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(actors: Arc<Actors>) -> Self {
         Self {
             watch: Arc::new(ReleaseWatch::new()),
+            actors,
             last: Mutex::default(),
             touched: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
@@ -53,35 +64,40 @@ impl ReleaseLooks {
     fn known(&self, release: &Path) -> Option<Changes> {
         let last = self.lock();
         let (at, changes) = last.get(release)?;
-        (at.elapsed() < MAX_AGE).then(|| Arc::clone(changes))
+        (at.elapsed() < MAX_AGE).then(|| changes.clone())
     }
 
-    /// What differs from the installation, in words.
-    pub(super) async fn changes(&self, releases: &Releases, release: &Path) -> Vec<String> {
+    /// What differs from the installation.
+    pub(super) async fn changes(&self, releases: &Releases, release: &Path) -> Changes {
         if let Some(known) = self.known(release) {
-            return known.to_vec();
+            return known;
         }
         let _turn = self.turn.lock().await;
         if let Some(known) = self.known(release) {
-            return known.to_vec();
+            return known;
         }
         let (of, path) = (releases.clone(), release.to_owned());
         let begun = Instant::now();
-        let watch = Arc::clone(&self.watch);
+        let (watch, actors) = (Arc::clone(&self.watch), Arc::clone(&self.actors));
         let look = tokio::task::spawn_blocking(move || {
             // First, so that no change falls between.
-            watch.watch(&path);
-            of.differences(&path)
+            for folder in watch.watch(&path) {
+                actors.watch(&folder);
+            }
+            let found = of.differences(&path);
+            let first = found.first().map(|first| path.join(&first.path));
+            Changes {
+                told: found.iter().map(ToString::to_string).collect(),
+                by: actors.of(first.into_iter()).into_values().next(),
+            }
         });
-        let look = look.await;
         // A look that was cut off has found nothing; the next one may.
-        let found = look.unwrap_or_default();
-        let changes: Changes = Arc::new(found.iter().map(ToString::to_string).collect());
+        let changes = look.await.unwrap_or_default();
         if self.touches().get(release).is_none_or(|at| *at < begun) {
             self.lock()
-                .insert(release.to_owned(), (begun, Arc::clone(&changes)));
+                .insert(release.to_owned(), (begun, changes.clone()));
         }
-        changes.to_vec()
+        changes
     }
 
     fn touches(&self) -> MutexGuard<'_, HashMap<PathBuf, Instant>> {

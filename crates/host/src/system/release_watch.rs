@@ -83,10 +83,11 @@ impl ReleaseWatch {
         }
     }
 
-    /// Watches a release from now on, if it is not watched already. Blocks.
-    pub(super) fn watch(&self, release: &Path) {
+    /// Watches a release from now on, if it is not watched already. Returns the
+    /// folders that are new. Blocks.
+    pub(super) fn watch(&self, release: &Path) -> Vec<PathBuf> {
         let Some(watching) = &self.watching else {
-            return;
+            return Vec::new();
         };
         let mut state = watching.lock();
         watching.take_in(&mut state);
@@ -98,18 +99,19 @@ impl ReleaseWatch {
             let _ = running.write_all(&[0]);
         }
         let Ok(meta) = release.symlink_metadata() else {
-            return;
+            return Vec::new();
         };
         let identity = (meta.dev(), meta.ino());
         if state.releases.get(release) == Some(&identity) {
-            return;
+            return Vec::new();
         }
         // Also if it cannot be watched: it is said once.
         state.releases.insert(release.to_owned(), identity);
-        if let Err(error) = watching.add(&mut state, release) {
+        watching.add(&mut state, release).unwrap_or_else(|error| {
             let release = release.display();
             tracing::info!("changes in {release} are noticed by the resync alone: {error}");
-        }
+            Vec::new()
+        })
     }
 
     /// Tells of releases that were written to, until this is dropped or nobody
@@ -160,7 +162,7 @@ impl Watching {
 
     /// All folders of the release, or none. What is added to it is a difference
     /// by itself, so new folders need not be watched.
-    fn add(&self, state: &mut State, release: &Path) -> io::Result<()> {
+    fn add(&self, state: &mut State, release: &Path) -> io::Result<Vec<PathBuf>> {
         let mut folders = vec![release.to_owned()];
         let mut at = 0;
         while let Some(folder) = folders.get(at) {
@@ -178,11 +180,11 @@ impl Watching {
             at += 1;
         }
         let flags = CHANGES | WatchFlags::ONLYDIR | WatchFlags::DONT_FOLLOW;
-        for folder in folders {
-            let watch = inotify::add_watch(&self.queue, &folder, flags)?;
+        for folder in &folders {
+            let watch = inotify::add_watch(&self.queue, folder, flags)?;
             state.folders.insert(watch, release.to_owned());
         }
-        Ok(())
+        Ok(folders)
     }
 
     /// Takes in all events that have come.
