@@ -40,9 +40,7 @@ impl World {
 #[test]
 fn what_is_changed_of_the_host_is_named_and_put_back_or_left() -> Result<()> {
     let world = World::installed("hostdrift")?;
-    world
-        .host
-        .push(HOST.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
+    world.tell_a_receiver(HOST)?;
     world.put("tiny.yaml", crate::world::TINY)?;
     world.start()?;
     world.put_tiny("ky04", "")?;
@@ -67,6 +65,7 @@ fn what_is_changed_of_the_host_is_named_and_put_back_or_left() -> Result<()> {
     world.host.sh(TABLE)?;
     for kind in ["PortsNotReserved", "NetworkRulesChanged"] {
         world.wait_metric(&format!("cb_drift_corrected_total{{kind=\"{kind}\"}} 1"))?;
+        world.wait_received(None, kind)?;
     }
     assert_eq!(world.told_of_host("DriftDetected")?, [""; 0]);
 

@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 
 use super::HOST;
-use crate::upgrade::Upgrades;
+use crate::upgrade::{self, Upgrades};
 use crate::world::World;
 
 impl World {
@@ -25,9 +25,7 @@ impl World {
 #[test]
 fn an_edited_release_and_a_service_that_does_not_listen_are_named() -> Result<()> {
     let world = World::installed("release")?;
-    world
-        .host
-        .push(HOST.as_bytes(), "/etc/cb/host.yaml", 0o644)?;
+    world.tell_a_receiver(HOST)?;
     world.put("tiny.yaml", crate::world::TINY)?;
     world.start()?;
     // It must not put right what is ky04's too.
@@ -60,6 +58,9 @@ fn an_edited_release_and_a_service_that_does_not_listen_are_named() -> Result<()
     world.wait_condition("deaf", "Drifted", "True Detected")?;
     let drift = world.drift("deaf")?;
     assert!(drift.iter().all(|d| d["kind"] == "ServiceNotListening"));
+    world.wait_received(Some("deaf"), "ServiceNotListening")?;
+    world.wait_received(Some("ky04"), "ReleaseChanged")?;
+    world.wait_received(Some("ky04"), "ServiceRestarted")?;
 
     world.put_tiny("ky04", "driftPolicy: Detect")?;
     world.waits("the policy is taken", || {
@@ -160,6 +161,7 @@ fn a_schema_that_somebody_changed_is_named() -> Result<()> {
     upgrades.put("ky04", "v0.2.0")?;
     upgrades.wait_operation("ky04", "v0.2.0", "Succeeded")?;
     world.wait_ready("ky04")?;
+    world.tell_a_receiver(upgrade::HOST)?;
     world.host.sh(
         "systemctl stop cb-operator ky04-api\n\
          setpriv --reuid=cb-ky04 --regid=cb-ky04 --clear-groups cb-duckdb migrate \
@@ -167,13 +169,13 @@ fn a_schema_that_somebody_changed_is_named() -> Result<()> {
          systemctl start ky04-api cb-operator",
     )?;
     world.wait_told("ky04", "DriftDetected", "SchemaChanged")?;
-    let drift = world.drift("ky04")?;
-    let schema = drift.iter().find(|drift| drift["kind"] == "SchemaChanged");
-    let detail = schema.map(|drift| drift["detail"].clone());
-    assert_eq!(
-        detail.unwrap_or_default(),
-        "its schema version is 3 instead of 2"
-    );
+    // For as long as the application answers: after its start it may be slow.
+    world.waits("the difference is in the status", || {
+        let drift = world.drift("ky04")?;
+        let schema = drift.iter().find(|drift| drift["kind"] == "SchemaChanged");
+        Ok(schema.is_some_and(|drift| drift["detail"] == "its schema version is 3 instead of 2"))
+    })?;
+    world.wait_received(Some("ky04"), "SchemaChanged")?;
     let shown = world.host.exec(&["cbctl", "drift"])?;
     assert!(shown.stdout.contains("SchemaChanged"), "{}", shown.stdout);
     Ok(())

@@ -27,7 +27,7 @@ pub(crate) struct Upgrades {
 }
 
 /// The Host: short waits, and room for many operations at once.
-const HOST: &str = "\
+pub(crate) const HOST: &str = "\
 apiVersion: campaignbrain.io/v1alpha1
 kind: Host
 metadata: {name: test}
