@@ -2,6 +2,7 @@
 //! webhook whose receiver fails in every way. What happened can be read.
 
 mod https;
+mod sinks;
 
 use std::collections::BTreeMap;
 
