@@ -2,7 +2,6 @@
 //! cleanly on SIGTERM.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,7 +18,6 @@ use cb_host::SystemHost;
 use cb_host::files::{self, FileCache, FileSpec};
 use cb_runtime::{FolderConfig, FolderWatcher};
 use clap::Parser;
-use rustls::ServerConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +25,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{self, Access, Audit, Tokens};
 use crate::acme::Acme;
-use crate::alerts::{Alerts, Patience};
 use crate::api;
 use crate::catalog::{Catalog, ManifestFiles, real_folder};
 use crate::daemon::{Daemon, Sources};
@@ -39,13 +36,12 @@ use crate::named_files::NamedFiles;
 use crate::offsite::Offsite;
 use crate::recorder::{EventFolder, Recorder};
 use crate::records::RecordFolder;
-use crate::release_gc::ReleaseGc;
 use crate::rollouts::{RolloutFolder, Rollouts};
-use crate::source::{self, Follower};
 use crate::state::State;
 use crate::status_file::StatusFiles;
 use crate::tenant::{Drifts, Engine, Readiness, Rounds, Slots};
-use crate::{events, logging, recover, upkeep, yaml_folder};
+use crate::workers::{Remote, Workers};
+use crate::{events, logging, recover, yaml_folder};
 
 /// Keeps this host equal to a folder of tenant manifests.
 ///
@@ -207,28 +203,13 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     daemon
         .start_rounds(&stop)
         .context("cannot start the health rounds")?;
+    let workers = Workers {
+        daemon: &daemon,
+        tasks: &tasks,
+        stop: &stop,
+    };
     if let (Some(repository), Some(git)) = (repository, spec.spec.source.git.clone()) {
-        let webhook = git.webhook.clone();
-        let revision = cb_host::source::published(&state_folder);
-        daemon.catalog.set_revision(revision.map(String::from));
-        let start = source::Start {
-            repository,
-            git,
-            state: state_folder.clone(),
-        };
-        let (follower, source) = Follower::new(start, Arc::clone(&daemon));
-        if let Some(webhook) = webhook {
-            let (address, secret) = (
-                webhook.address.socket(),
-                webhook.secret_file.as_str().into(),
-            );
-            let (source, stop) = (source.clone(), stop.clone());
-            tasks.spawn(api::serve_webhook(address, secret, source, stop));
-        }
-        // Nothing else sets it.
-        let _ = daemon.source.set(source);
-        let until = stop.clone();
-        tasks.spawn(async move { until.run_until_cancelled(follower.run()).await });
+        workers.follow(repository, git);
     }
     // Before any pass: one would bring tenants to what was wanted before.
     daemon.look_at_manifests().await;
@@ -238,56 +219,13 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         crate::controller::Reason::Resync,
     );
     daemon.forget_lost_wishes().await;
-    if let Some(acme) = daemon.engine.acme.clone() {
-        let (controller, stop) = (daemon.controller.clone(), stop.clone());
-        tasks.spawn(async move {
-            let changed = |tenant| controller.urgent(tenant, crate::controller::Reason::Event);
-            stop.run_until_cancelled(acme.run(changed)).await
-        });
-    }
-    let (controller, until) = (daemon.controller.clone(), stop.clone());
-    tasks.spawn(async move {
-        let changed = |tenant| controller.urgent(tenant, crate::controller::Reason::Event);
-        until.run_until_cancelled(disks.run(asked, changed)).await
-    });
-    if let Some((offsite, backed_up)) = daemon.engine.offsite.clone().zip(backed_up) {
-        let (controller, stop) = (daemon.controller.clone(), stop.clone());
-        tasks.spawn(async move {
-            let changed = |tenant| controller.add(tenant, crate::controller::Reason::Event);
-            stop.run_until_cancelled(offsite.run(backed_up, changed))
-                .await
-        });
-    }
-    let alerts = Alerts::start(
-        &spec,
-        layout.alerts(),
-        Arc::clone(&daemon.engine.state),
-        &daemon.engine.recorder,
-        &Patience::default(),
-        (&tasks, &stop),
-    );
-    // Nothing else sets it.
-    let _ = daemon
-        .alerts
-        .set(alerts.context("cannot start the alerts")?);
-    let (backend, until) = (Arc::clone(&daemon) as Arc<dyn api::Backend>, stop.clone());
-    tasks.spawn(async move {
-        until
-            .run_until_cancelled(rollouts.run(backend, resync))
-            .await
-    });
-    let releases = ReleaseGc {
-        host: Arc::clone(&host),
-        spec: Arc::clone(&spec),
-        state: Arc::clone(&daemon.engine.state),
-    };
-    let (ended, until) = (daemon.ended.subscribe(), stop.clone());
-    tasks.spawn(async move { until.run_until_cancelled(releases.run(ended)).await });
-    tasks.spawn(upkeep::run(
-        Arc::clone(&daemon.engine),
-        resync,
-        stop.clone(),
-    ));
+    workers.certificates();
+    workers.disks(disks, asked);
+    workers.copies(backed_up);
+    workers.alerts(layout.alerts())?;
+    workers.rollouts(resync);
+    workers.releases();
+    workers.upkeep(resync);
 
     let (access, remote) = access_of(&spec, &layout)?;
     // Nothing else sets it.
@@ -295,17 +233,8 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let group = spec.spec.api.group.as_ref().map(AsRef::as_ref);
     let socket = api::Socket::bind(Path::new(paths.runtime.as_str()), group, &lock).await?;
     let shown = socket.path().display().to_string();
-    let server = tasks.spawn(api::serve(
-        socket,
-        remote,
-        Arc::clone(&daemon) as Arc<_>,
-        stop.clone(),
-    ));
-    if let Some(address) = &spec.spec.api.metrics_address {
-        let backend = Arc::clone(&daemon) as Arc<_>;
-        tasks.spawn(api::serve_metrics(address.socket(), backend, stop.clone()));
-    }
-    tasks.spawn(watchdog(Arc::clone(&daemon), stop.clone()));
+    let server = workers.api(socket, remote);
+    workers.watchdog();
     notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(
         "ready: {} tenants, API on {shown}",
@@ -324,9 +253,6 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let _ = tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await;
     Ok(())
 }
-
-/// Where the API is over TCP, and with which certificate.
-type Remote = (SocketAddr, Arc<ServerConfig>);
 
 /// Tokens, the log of changes, and the address and certificate of the API over
 /// TCP, if the Host has it.
@@ -434,20 +360,7 @@ fn ports_of(records: &BTreeMap<TenantName, Record>) -> BTreeMap<TenantName, BTre
     records.iter().filter_map(ports).collect()
 }
 
-/// Tells systemd that the operator lives, as long as its state can be reached.
-async fn watchdog(daemon: Arc<Daemon<SystemHost>>, stop: CancellationToken) {
-    let Some(period) = sd_notify::watchdog_enabled() else {
-        return;
-    };
-    let mut timer = tokio::time::interval(period / 2);
-    while stop.run_until_cancelled(timer.tick()).await.is_some() {
-        let _ = daemon.engine.state.names();
-        let _ = daemon.controller.stats();
-        notify(&[sd_notify::NotifyState::Watchdog]);
-    }
-}
-
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
+pub(crate) fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!("systemd cannot be told: {error}");
     }

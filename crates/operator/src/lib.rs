@@ -45,6 +45,7 @@ pub mod state;
 pub mod status_file;
 pub mod tenant;
 pub mod upkeep;
+mod workers;
 mod yaml_folder;
 
 /// The time, as it is written in objects: RFC 3339 in UTC, to the second.
