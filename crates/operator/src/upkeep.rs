@@ -5,13 +5,15 @@
 //! is: events about the Host, metrics, an alert, and `cbctl drift`. How things
 //! are put back is `cb_host`'s; here they are told of.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cb_core::api::{DriftPolicy, Host, Kind};
-use cb_core::drift::{Drift, DriftStatus};
+use cb_core::drift::{Drift, DriftKind, DriftStatus};
 use cb_core::event::{Event, Reason};
 use cb_host::{HostDrift, SystemHost};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -21,15 +23,18 @@ use crate::tenant::Engine;
 
 /// The condition of an alert about the host's own drift.
 const DRIFTED: &str = "Drifted";
+/// How long something that was put right is an alert, as of a tenant.
+const SHOWN: Duration = Duration::from_secs(300);
 
 /// Keeps the host as it has to be, until `stop` is cancelled.
 pub async fn run(engine: Arc<Engine<SystemHost>>, period: Duration, stop: CancellationToken) {
     let correct = engine.spec.spec.defaults.drift_policy == DriftPolicy::Correct;
-    let teller = Teller {
+    let mut teller = Teller {
         state: &engine.state,
         spec: &engine.spec,
         recorder: &engine.recorder,
         metrics: &engine.metrics,
+        corrected: Vec::new(),
     };
     let mut said = None;
     let mut timer = tokio::time::interval(period);
@@ -65,12 +70,14 @@ struct Teller<'a> {
     spec: &'a Host,
     recorder: &'a Recorder,
     metrics: &'a Metrics,
+    /// What was put right a moment ago, and when: people are told of it too.
+    corrected: Vec<(Drift, Instant)>,
 }
 
 impl Teller<'_> {
     /// Tells of what a look found. Returns what is left as it is, in the form
     /// of a status.
-    fn tell(&self, found: &[HostDrift], before: &[DriftStatus]) -> Vec<DriftStatus> {
+    fn tell(&mut self, found: &[HostDrift], before: &[DriftStatus]) -> Vec<DriftStatus> {
         let name = self.spec.metadata.name.as_str();
         for HostDrift { drift, corrected } in found {
             let is_known = |known: &DriftStatus| {
@@ -78,6 +85,7 @@ impl Teller<'_> {
             };
             let reason = if *corrected {
                 self.metrics.drift_corrected(drift.kind);
+                self.corrected.push((drift.clone(), Instant::now()));
                 Reason::DriftCorrected
             } else if before.iter().any(is_known) {
                 continue;
@@ -88,20 +96,21 @@ impl Teller<'_> {
             let event = Event::new(Kind::Host, name, reason, drift.to_string());
             self.recorder.record(event);
         }
-        let alerts = found
-            .iter()
-            .map(|found| (found.drift.kind, found.drift.to_string()));
-        self.state.set_host_problems(DRIFTED, alerts);
         let left = found.iter().filter(|found| !found.corrected);
         let left: Vec<Drift> = left.map(|found| found.drift.clone()).collect();
+        self.corrected.retain(|(_, at)| at.elapsed() < SHOWN);
+        let all = left
+            .iter()
+            .chain(self.corrected.iter().map(|(drift, _)| drift));
+        let alerts: BTreeSet<(DriftKind, String)> =
+            all.map(|drift| (drift.kind, drift.to_string())).collect();
+        self.state.set_host_problems(DRIFTED, alerts);
         DriftStatus::of(&left, before, &crate::now())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use cb_core::drift::DriftKind;
-
     use super::*;
 
     fn found(corrected: bool) -> [HostDrift; 1] {
@@ -114,8 +123,8 @@ mod tests {
         [HostDrift { drift, corrected }]
     }
 
-    #[test]
-    fn what_is_left_is_told_once_and_what_is_put_back_each_time() {
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_is_told_once_and_what_is_put_back_each_time() {
         let spec: Host = serde_yaml::from_str(
             "{apiVersion: campaignbrain.io/v1alpha1, kind: Host, metadata: {name: one}}",
         )
@@ -124,11 +133,12 @@ mod tests {
         let state = State::new(Arc::new(store), [], []);
         let recorder = Recorder::new("one", Vec::new());
         let metrics = Metrics::new();
-        let teller = Teller {
+        let mut teller = Teller {
             state: &state,
             spec: &spec,
             recorder: &recorder,
             metrics: &metrics,
+            corrected: Vec::new(),
         };
         let told = |reason: Reason| {
             let items = recorder.published().list().items.into_iter();
@@ -142,6 +152,9 @@ mod tests {
         assert_eq!(teller.tell(&found(true), &left), []);
         teller.tell(&found(true), &[]);
         assert_eq!(told(Reason::DriftCorrected), 2);
+        assert_eq!(teller.tell(&[], &[]), []);
+        assert_eq!(state.host_problems().borrow().judge().firing.len(), 1);
+        tokio::time::advance(SHOWN).await;
         assert_eq!(teller.tell(&[], &[]), []);
         assert!(state.host_problems().borrow().judge().firing.is_empty());
         let text = metrics.text();

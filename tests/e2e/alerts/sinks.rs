@@ -12,7 +12,7 @@ const KEEP: &str = "#!/bin/sh\n{ id -un; echo \"$*\"; cat; echo; } >>/var/told/$
 
 impl World {
     /// What a program was given so far.
-    fn kept(&self, program: &str) -> Result<String> {
+    fn given(&self, program: &str) -> Result<String> {
         Ok(self
             .host
             .sh(&format!("cat /var/told/{program} 2>/dev/null || :"))?)
@@ -58,11 +58,11 @@ fn people_are_told_in_the_way_they_asked_for() -> Result<()> {
             received(&|m| m["title"] == summary.as_str() && m["all"]["host"] == "test")
         })?;
         world.waits("the program is told", || {
-            let told = world.kept("page-me")?;
+            let told = world.given("page-me")?;
             Ok(told.starts_with("nobody\n--team web\n") && told.contains(&summary))
         })?;
         world.waits("a mail is sent", || {
-            let told = world.kept("sendmail")?;
+            let told = world.given("sendmail")?;
             Ok(told.contains("-oi -f cb@example.org ops@example.org\n")
                 && told.contains(&format!("\nSubject: {summary}\n")))
         })?;

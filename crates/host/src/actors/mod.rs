@@ -145,7 +145,9 @@ impl Shared {
         if state.folders.contains_key(folder) {
             return;
         }
-        let mask = MaskFlags::FAN_CLOSE_WRITE
+        // Also what is still being written: it is looked at at once.
+        let mask = MaskFlags::FAN_MODIFY
+            | MaskFlags::FAN_CLOSE_WRITE
             | MaskFlags::FAN_ATTRIB
             | MaskFlags::FAN_CREATE
             | MaskFlags::FAN_DELETE

@@ -15,6 +15,10 @@ use crate::releases::Releases;
 /// A look goes over every file of a release, and tenants share it.
 const MAX_AGE: Duration = Duration::from_secs(15);
 
+/// In how many folders of a release it is known who changed a file: each takes
+/// longer than the one before to be marked.
+const MAX_NAMED: usize = 200;
+
 /// What differs from the installation.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Changes {
@@ -81,8 +85,9 @@ impl ReleaseLooks {
         let (watch, actors) = (Arc::clone(&self.watch), Arc::clone(&self.actors));
         let look = tokio::task::spawn_blocking(move || {
             // First, so that no change falls between.
-            for folder in watch.watch(&path) {
-                actors.watch(&folder);
+            let folders = watch.watch(&path);
+            for folder in folders.iter().take(MAX_NAMED) {
+                actors.watch(folder);
             }
             let found = of.differences(&path);
             let first = found.first().map(|first| path.join(&first.path));
