@@ -1,6 +1,9 @@
 //! A git repository of manifests: commits that take effect, and commits that
 //! do not (laws 2, 3, 4, 8, 11 and 12).
 
+mod several;
+mod tags;
+
 use anyhow::Result;
 use serde_json::Value;
 
@@ -49,12 +52,18 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Has the Host follow the repository; `more` are further fields.
+    /// Has the Host follow the repository, looking when it is asked to; `more`
+    /// are further fields.
     fn follow(&self, more: &str) -> Result<()> {
+        self.follow_every(3600, more)
+    }
+
+    /// As [`Fleet::follow`], with so many seconds between two looks.
+    fn follow_every(&self, seconds: u32, more: &str) -> Result<()> {
         let text = format!(
             "apiVersion: campaignbrain.io/v1alpha1\nkind: Host\nmetadata: {{name: test}}\nspec:\n  \
              prune: {{delaySeconds: 1, maxPercent: 34}}\n  resync: {{periodSeconds: 5}}\n  \
-             source: {{git: {{path: web1, intervalSeconds: 3600, {more}}}}}\n"
+             source: {{git: {{path: web1, intervalSeconds: {seconds}, {more}}}}}\n"
         );
         let host = &self.world.host;
         Ok(host.push(text.as_bytes(), "/etc/cb/host.yaml", 0o644)?)

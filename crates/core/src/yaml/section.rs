@@ -22,6 +22,8 @@ pub fn replace(text: &str, document: usize, new: &str) -> Result<String, EditErr
     };
     let inner = of(new, &written, only.index)?;
     let (_, body) = marker(&new[inner.start..inner.end]);
+    // Comments above its marker are the new document's too.
+    let body = format!("{}{body}", &new[..inner.start]);
     let (mark, _) = marker(&text[section.start..section.end]);
     // What stands on the marker's own line goes with the document.
     let mark = match mark {
@@ -174,6 +176,8 @@ c: 3
         assert_eq!(new, TEXT.replace(old, "# Newer.\nb: 4\n"));
         let new = replace(TEXT, 2, "{c: 4}\n").unwrap();
         assert_eq!(new, TEXT.replace("c: 3", "{c: 4}"));
+        let new = replace(TEXT, 2, "# Newer.\n---\n# Third.\nc: 4\n").unwrap();
+        assert_eq!(new, TEXT.replace("c: 3", "# Newer.\n# Third.\nc: 4"));
         let new = replace("--- {a: 1}\n---\nb: 2\n", 0, "a: 3\n").unwrap();
         assert_eq!(new, "---\na: 3\n---\nb: 2\n");
     }
