@@ -1,4 +1,9 @@
-//! The API over TCP, with the real `kubectl` and a kubeconfig of `cbctl`.
+//! The API over TCP: with the real `kubectl` and a kubeconfig of `cbctl`, and
+//! what roles, scopes and the end of a token mean there.
+
+mod remote;
+mod roles;
+mod scopes;
 
 use anyhow::Result;
 use cb_testhost::Output;

@@ -65,6 +65,8 @@ pub struct Change<K, V> {
     pub key: K,
     /// The new value; the last one where the key was deleted.
     pub value: Arc<V>,
+    /// The value before; none where the key was added.
+    pub before: Option<Arc<V>>,
 }
 
 /// Why a watch cannot go on. The remedy is the same for both: list again, and
@@ -158,18 +160,18 @@ impl<K: Ord + Clone, V: PartialEq> Store<K, V> {
     /// event.
     pub fn set(&self, key: K, value: V) -> Written {
         let mut inner = self.shared.lock();
-        let kind = match inner.items.get(&key) {
+        let (kind, before) = match inner.items.get(&key) {
             Some(old) if *old.value == value => {
                 return Written {
                     revision: old.revision,
                     changed: false,
                 };
             }
-            Some(_) => ChangeKind::Modified,
-            None => ChangeKind::Added,
+            Some(old) => (ChangeKind::Modified, Some(Arc::clone(&old.value))),
+            None => (ChangeKind::Added, None),
         };
         let value = Arc::new(value);
-        let revision = inner.record(kind, key.clone(), Arc::clone(&value));
+        let revision = inner.record(kind, key.clone(), (Arc::clone(&value), before));
         inner.items.insert(key, Versioned { revision, value });
         self.shared.revision.send_replace(revision);
         Written {
@@ -182,7 +184,9 @@ impl<K: Ord + Clone, V: PartialEq> Store<K, V> {
     pub fn remove(&self, key: &K) -> Option<Arc<V>> {
         let mut inner = self.shared.lock();
         let old = inner.items.remove(key)?;
-        let revision = inner.record(ChangeKind::Deleted, key.clone(), Arc::clone(&old.value));
+        let last = Arc::clone(&old.value);
+        let values = (Arc::clone(&last), Some(last));
+        let revision = inner.record(ChangeKind::Deleted, key.clone(), values);
         self.shared.revision.send_replace(revision);
         Some(old.value)
     }
@@ -254,7 +258,13 @@ impl<K, V> Shared<K, V> {
 }
 
 impl<K, V> Inner<K, V> {
-    fn record(&mut self, kind: ChangeKind, key: K, value: Arc<V>) -> u64 {
+    /// With the new value and the one before.
+    fn record(
+        &mut self,
+        kind: ChangeKind,
+        key: K,
+        (value, before): (Arc<V>, Option<Arc<V>>),
+    ) -> u64 {
         self.revision += 1;
         if self.history.len() == self.limit {
             self.history.pop_front();
@@ -264,6 +274,7 @@ impl<K, V> Inner<K, V> {
             kind,
             key,
             value,
+            before,
         }));
         self.revision
     }

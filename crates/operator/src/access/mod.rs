@@ -10,7 +10,7 @@ mod tokens;
 
 pub use audit::{Audit, Entry};
 pub use pki::{Tls, TlsError, tls};
-pub use tokens::{TokenError, Tokens};
+pub use tokens::{Good, TokenError, Tokens};
 
 /// What the API needs for access.
 #[derive(Debug)]

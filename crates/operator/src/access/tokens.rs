@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use cb_core::access::{Role, SECRET_PREFIX, Scope, Token, digest_of};
 use cb_core::types::ObjectName;
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use rand::TryRngCore as _;
+use tokio_util::sync::CancellationToken;
 
 use crate::yaml_folder;
 
@@ -16,9 +18,38 @@ use crate::yaml_folder;
 #[derive(Debug)]
 pub struct Tokens {
     folder: PathBuf,
-    known: RwLock<BTreeMap<ObjectName, Arc<Token>>>,
+    known: RwLock<BTreeMap<ObjectName, Good>>,
     /// One change at a time.
     turn: tokio::sync::Mutex<()>,
+}
+
+/// A token that was good when it was shown.
+#[derive(Debug, Clone)]
+pub struct Good {
+    /// The token.
+    pub token: Arc<Token>,
+    revoked: CancellationToken,
+}
+
+impl Good {
+    fn new(token: Token) -> Self {
+        Self {
+            token: Arc::new(token),
+            revoked: CancellationToken::new(),
+        }
+    }
+
+    /// Waits until it is good no more.
+    pub async fn ended(self) {
+        let revoked = self.revoked.cancelled();
+        let at = self.token.expires.as_ref();
+        let Some(at) = at.and_then(|at| at.parse::<Timestamp>().ok()) else {
+            return revoked.await;
+        };
+        let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+        // Cancelled or late, it is over.
+        let _ = tokio::time::timeout(left, revoked).await;
+    }
 }
 
 /// Why a token was not made or not revoked.
@@ -52,7 +83,7 @@ impl Tokens {
         let known = loaded
             .values
             .into_iter()
-            .map(|token| (token.name.clone(), Arc::new(token)));
+            .map(|token| (token.name.clone(), Good::new(token)));
         Ok(Self {
             folder,
             known: RwLock::new(known.collect()),
@@ -64,17 +95,17 @@ impl Tokens {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Token>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.values().cloned().collect()
+        known.values().map(|of| Arc::clone(&of.token)).collect()
     }
 
     /// The token of a secret, if it is good now.
     #[must_use]
-    pub fn find(&self, secret: &str) -> Option<Arc<Token>> {
+    pub fn find(&self, secret: &str) -> Option<Good> {
         // Digests are compared: how long that takes says nothing of a secret.
         let digest = digest_of(secret);
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let found = known.values().find(|token| token.digest == digest)?;
-        (!found.has_expired(Timestamp::now())).then(|| Arc::clone(found))
+        let found = known.values().find(|of| of.token.digest == digest)?;
+        (!found.token.has_expired(Timestamp::now())).then(|| found.clone())
     }
 
     /// Makes a token. Returns its secret, which is nowhere else.
@@ -93,7 +124,7 @@ impl Tokens {
             return Err(TokenError::Exists(name));
         }
         let secret = secret()?;
-        let token = Arc::new(Token {
+        let good = Good::new(Token {
             name: name.clone(),
             digest: digest_of(&secret),
             role,
@@ -101,14 +132,15 @@ impl Tokens {
             created: crate::now(),
             expires: expires.map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
         });
+        let token = Arc::clone(&good.token);
         let saved = yaml_folder::save(self.file(&name), &*token).await;
         saved.map_err(|error| TokenError::Failed(error.to_string()))?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.insert(name, Arc::clone(&token));
+        known.insert(name, good);
         Ok((token, secret))
     }
 
-    /// Ends a token; requests with it are refused from now on.
+    /// Ends a token: requests with it are refused from now on, and watches end.
     ///
     /// # Errors
     /// [`TokenError`]: it is as good as before.
@@ -120,7 +152,9 @@ impl Tokens {
         let removed = yaml_folder::remove(self.file(name)).await;
         removed.map_err(|error| TokenError::Failed(error.to_string()))?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.remove(name);
+        if let Some(ended) = known.remove(name) {
+            ended.revoked.cancel();
+        }
         Ok(())
     }
 
@@ -156,8 +190,9 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(secret.len(), SECRET_PREFIX.len() + 64);
-        assert_eq!(tokens.find(&secret), Some(Arc::clone(&token)));
-        assert_eq!(tokens.find(&token.digest), None);
+        let found = |tokens: &Tokens, secret: &str| tokens.find(secret).map(|of| of.token);
+        assert_eq!(found(&tokens, &secret), Some(Arc::clone(&token)));
+        assert_eq!(found(&tokens, &token.digest), None);
         let text = std::fs::read_to_string(path.join("ci.yaml")).unwrap();
         assert!(!text.contains(&secret[SECRET_PREFIX.len()..]), "{text}");
         let again = tokens.create(name.clone(), grant.clone(), None).await;
@@ -167,13 +202,15 @@ mod tests {
             .create("old".parse().unwrap(), grant, past)
             .await
             .unwrap();
-        assert_eq!(tokens.find(&old.1), None);
+        assert_eq!(found(&tokens, &old.1), None);
 
         let restarted = Tokens::load(path.clone()).unwrap();
-        assert_eq!(restarted.find(&secret), Some(token));
+        let good = restarted.find(&secret).unwrap();
+        assert_eq!(good.token, token);
         restarted.revoke(&name).await.unwrap();
-        assert_eq!(restarted.find(&secret), None);
-        assert_eq!(Tokens::load(path).unwrap().find(&secret), None);
+        good.ended().await;
+        assert_eq!(found(&restarted, &secret), None);
+        assert_eq!(found(&Tokens::load(path).unwrap(), &secret), None);
         let unknown = restarted.revoke(&name).await;
         assert!(matches!(unknown, Err(TokenError::Unknown(_))));
     }

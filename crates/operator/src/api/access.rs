@@ -1,28 +1,30 @@
 //! Who asks, whether they may, and the record of what they changed.
 //!
 //! The first thing that every request passes. Whoever comes over the socket may
-//! do everything; over TCP a bearer token says who it is.
+//! do everything; over TCP a bearer token says who it is. A request that changes
+//! something is done and noted to its end, whether or not the client waits.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use cb_core::access::Token;
-use cb_core::api::{GROUP, Kind};
+use cb_core::api::{API_VERSION, GROUP, Kind};
 use cb_core::types::shown;
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::net::unix::UCred;
 
 use super::need::{Need, On, asked};
 use super::request;
 use super::routes::{Answer, Api, Shared};
-use super::selector::Within;
 use super::status::Failure;
-use crate::access::{Access, Entry};
+use crate::access::{Access, Entry, Good};
 
 /// Where a request comes from.
 #[derive(Debug, Clone)]
@@ -37,7 +39,7 @@ pub(super) enum Origin {
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     /// The token; none for the socket, whose users may do everything.
-    token: Option<Arc<Token>>,
+    good: Option<Good>,
 }
 
 /// The name of what was written, for the log: left with an answer where the
@@ -46,9 +48,13 @@ pub(super) struct Caller {
 pub(super) struct Written(pub(super) String);
 
 impl Caller {
+    fn token(&self) -> Option<&Arc<Token>> {
+        self.good.as_ref().map(|good| &good.token)
+    }
+
     /// Whether this tenant is the caller's to look at or change.
     pub(super) fn has<'a>(&self, tenant: &str, label: impl Fn(&str) -> Option<&'a str>) -> bool {
-        let scope = self.token.as_ref().map(|token| &token.scope);
+        let scope = self.token().map(|token| &token.scope);
         scope.is_none_or(|scope| scope.has(tenant, label))
     }
 
@@ -67,10 +73,10 @@ impl Caller {
         objects.all(|object| self.has_object(&object))
     }
 
-    /// The part of the tenants that is given to the caller.
-    pub(super) fn within(&self) -> Option<Within> {
-        let token = self.token.as_ref()?;
-        (!token.scope.is_all()).then(|| Within::Scope(Arc::clone(token)))
+    /// The token, if it is not for all tenants.
+    pub(super) fn limited(&self) -> Option<Arc<Token>> {
+        let token = self.token()?;
+        (!token.scope.is_all()).then(|| Arc::clone(token))
     }
 
     /// That the caller must not do this.
@@ -85,7 +91,7 @@ impl Caller {
     }
 
     fn user(&self) -> String {
-        match &self.token {
+        match self.token() {
             Some(token) => format!("token:{}", token.name),
             None => "anonymous".to_owned(),
         }
@@ -111,7 +117,7 @@ pub(super) async fn guard(State(api): Shared, mut request: Request, next: Next) 
         if !matches!(origin, Some(Origin::Socket(_))) {
             return unauthorized().into_response();
         }
-        request.extensions_mut().insert(Caller { token: None });
+        request.extensions_mut().insert(Caller { good: None });
         return next.run(request).await;
     };
     let judged = judge(&api, access, origin.as_ref(), &request);
@@ -124,49 +130,66 @@ pub(super) async fn guard(State(api): Shared, mut request: Request, next: Next) 
         (_, Some(Origin::Socket(Some(peer)))) => user_of(peer.uid()),
         _ => "anonymous".to_owned(),
     };
-    let response = match judged {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
-        }
-        Err(refused) => refused.1.into_response(),
-    };
-    if changes(&method, uri.path()) && !is_dry(uri.query().unwrap_or_default()) {
-        let header = response.headers().get("x-cb-result");
-        let entry = Entry {
-            time: crate::now(),
-            user,
-            from: from(origin.as_ref()),
-            method: method.to_string(),
-            path: shown(uri.path()),
-            name: response
-                .extensions()
-                .get::<Written>()
-                .map(|of| shown(&of.0)),
-            code: response.status().as_u16(),
-            result: header.and_then(|value| Some(value.to_str().ok()?.to_owned())),
-        };
-        access.audit.add(entry).await;
+    if !is_noted(&method, &uri) {
+        return answered(judged, request, next).await;
     }
-    response
+    let from = from(origin.as_ref());
+    let shared = Arc::clone(&api);
+    let noted = shared.complete(async move {
+        let response = answered(judged, request, next).await;
+        if let Some(access) = api.backend.access() {
+            let header = response.headers().get("x-cb-result");
+            let written = response.extensions().get::<Written>();
+            let entry = Entry {
+                time: crate::now(),
+                user,
+                from,
+                method: method.to_string(),
+                path: shown(uri.path()),
+                name: written.map(|of| shown(&of.0)),
+                code: response.status().as_u16(),
+                result: header.and_then(|value| Some(value.to_str().ok()?.to_owned())),
+            };
+            access.audit.add(entry).await;
+        }
+        response
+    });
+    noted.await.unwrap_or_else(Failure::into_response)
 }
 
+/// The answer to who may ask, or why they may not. What goes on and on ends
+/// with the token.
+async fn answered(judged: Judged, mut request: Request, next: Next) -> Response {
+    let caller = match judged {
+        Ok(caller) => caller,
+        Err(refused) => return refused.1.into_response(),
+    };
+    let good = caller.good.clone();
+    request.extensions_mut().insert(caller);
+    let response = next.run(request).await;
+    match good {
+        Some(good) if response.body().size_hint().exact().is_none() => response.map(|body| {
+            let until = Box::pin(good.ended());
+            Body::from_stream(body.into_data_stream().take_until(until))
+        }),
+        _ => response,
+    }
+}
+
+/// Who asks, or who it is that must not, if that is known, and why.
+type Judged = Result<Caller, Box<(Option<Caller>, Failure)>>;
+
 /// Who asks, if they may.
-fn judge(
-    api: &Api,
-    access: &Access,
-    origin: Option<&Origin>,
-    request: &Request,
-) -> Result<Caller, Box<(Option<Caller>, Failure)>> {
+fn judge(api: &Api, access: &Access, origin: Option<&Origin>, request: &Request) -> Judged {
     let need = Need::of(request.method(), request.uri().path());
     if matches!(origin, Some(Origin::Socket(_))) || need == Need::Nothing {
-        return Ok(Caller { token: None });
+        return Ok(Caller { good: None });
     }
-    let token = bearer(request.headers()).and_then(|secret| access.tokens.find(secret));
-    let Some(token) = token else {
+    let good = bearer(request.headers()).and_then(|secret| access.tokens.find(secret));
+    let Some(good) = good else {
         return Err(Box::new((None, unauthorized())));
     };
-    let caller = Caller { token: Some(token) };
+    let caller = Caller { good: Some(good) };
     if may(api, &caller, &need) {
         return Ok(caller);
     }
@@ -189,7 +212,7 @@ fn judge(
 }
 
 fn may(api: &Api, caller: &Caller, need: &Need) -> bool {
-    let Some(token) = &caller.token else {
+    let Some(token) = caller.token() else {
         return true;
     };
     match need {
@@ -224,15 +247,21 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
         .then_some(secret.trim())
 }
 
-/// Whether a request of this kind changes something.
-fn changes(method: &Method, path: &str) -> bool {
+/// Whether a request is to be noted: all that change something, or would if they
+/// were allowed to. A dry run in the body of a DELETE is noted too.
+fn is_noted(method: &Method, uri: &Uri) -> bool {
+    let (path, query) = (uri.path(), uri.query().unwrap_or_default());
     let reads = *method == Method::GET || *method == Method::HEAD;
-    !reads && path != "/operator/v1/plan" && !path.ends_with("/selfsubjectaccessreviews")
-}
-
-/// Whether nothing was to be done. One in the body of a DELETE is noted.
-fn is_dry(query: &str) -> bool {
-    query.split('&').any(|part| part == "dryRun=All")
+    // Elsewhere nothing is tried: it is done.
+    let of_objects = path
+        .strip_prefix("/apis/")
+        .and_then(|rest| rest.strip_prefix(API_VERSION));
+    let tries = of_objects.is_some_and(|rest| rest.starts_with('/'))
+        && query.split('&').any(|part| part == "dryRun=All");
+    !reads
+        && !tries
+        && path != "/operator/v1/plan"
+        && path != "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 }
 
 fn from(origin: Option<&Origin>) -> String {

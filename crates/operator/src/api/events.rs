@@ -1,6 +1,5 @@
 //! Events in the shape of `events.k8s.io/v1`, and the state of alerts.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Extension, Request, State};
@@ -9,7 +8,7 @@ use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use cb_core::api::{API_VERSION, Kind};
-use cb_core::types::{TenantName, shown};
+use cb_core::types::shown;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -156,21 +155,6 @@ fn by_name(api: &Api, selector: &str) -> String {
     parts.collect::<Vec<_>>().join(",")
 }
 
-/// The tenants whose events are given, if not all are.
-fn within(api: &Api, caller: &Caller) -> Option<Within> {
-    caller.within()?;
-    let tenants = api.backend.state().tenants().list().items;
-    let has = |name: &TenantName, labels: &BTreeMap<String, String>| {
-        caller.has(name.as_str(), |key| labels.get(key).map(String::as_str))
-    };
-    let names = tenants
-        .iter()
-        .filter(|(name, item)| has(name, &item.value.tenant.metadata.labels));
-    Some(Within::Regarding(
-        names.map(|(name, _)| name.to_string()).collect(),
-    ))
-}
-
 fn answer(
     (api, caller): (&Api, &Caller),
     sheet: Sheet,
@@ -181,7 +165,9 @@ fn answer(
     let wanted = options.get("fieldSelector")?.map(|text| by_name(api, text));
     let selector = Selector::parse_among(options.get("labelSelector")?, wanted.as_deref(), fields)
         .map_err(Failure::bad_request)?;
-    let selector = selector.within(within(api, caller));
+    let tenants = || api.backend.state().tenants().clone();
+    let limited = caller.limited();
+    let selector = selector.within(limited.map(|token| Within::Events(token, tenants())));
     let form = Form::of(headers, &options)?;
     let store = api.backend.recorder().published();
     if options.flag("watch")? {

@@ -28,7 +28,7 @@ use super::changes::{create, reconcile, remove, replace};
 use super::page::Page;
 use super::problem::{Problem, ProblemKind};
 use super::request::{self, Format, MAX_PLAN_BODY, Options};
-use super::selector::Selector;
+use super::selector::{Selector, Within};
 use super::status::Failure;
 use super::table::{Form, Sheet};
 use super::{
@@ -377,7 +377,12 @@ async fn list(
     let options = Options::of(&uri)?;
     let selector = Selector::parse(options.get("labelSelector")?, options.get("fieldSelector")?)
         .map_err(Failure::bad_request)?
-        .within(caller.within().filter(|_| kind == Kind::Tenant));
+        .within(
+            caller
+                .limited()
+                .filter(|_| kind == Kind::Tenant)
+                .map(Within::Tenants),
+        );
     let form = Form::of(&headers, &options)?;
     if options.flag("watch")? {
         return api.watch(kind, &options, (selector, form));
@@ -415,7 +420,9 @@ async fn plan(State(api): Shared, request: Request) -> Answer {
     let wanted: PlanRequest =
         serde_json::from_value(request::json(&body)?).map_err(|_| Failure::bad_request(shape))?;
     let names = wanted.tenants.clone().unwrap_or_default();
-    let about = names.first().map_or("", String::as_str);
+    let is_unknown = |name: &&String| api.object(Kind::Tenant, name).is_none();
+    let about = names.iter().find(is_unknown).or(names.first());
+    let about = about.map_or("", String::as_str);
     let planned = api.backend.plan(wanted).await;
     let planned = planned.map_err(|refusal| Failure::refused(refusal, Kind::Tenant, about))?;
     Ok(Json(planned).into_response())

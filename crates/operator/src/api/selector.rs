@@ -1,15 +1,17 @@
 //! The label and field selectors of a request.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cb_core::access::Token;
 use cb_core::selector::Selector as Labels;
-use cb_core::types::shown;
+use cb_core::types::{TenantName, shown};
+use cb_runtime::store::Store;
 use serde_json::Value;
 
+use crate::state::PublishedTenant;
+
 /// Which objects are meant.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub(super) struct Selector {
     labels: Labels,
     /// Fields with the value that the object must have (`true`) or must not.
@@ -19,27 +21,32 @@ pub(super) struct Selector {
 }
 
 /// What is given to whoever asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) enum Within {
     /// Of tenants, those that a token is for.
-    Scope(Arc<Token>),
-    /// Of events, those of these tenants.
-    Regarding(BTreeSet<String>),
+    Tenants(Arc<Token>),
+    /// Of events, those of the tenants that it is for while they happen.
+    Events(Arc<Token>, Store<TenantName, PublishedTenant>),
 }
 
 impl Within {
     fn has(&self, object: &Value) -> bool {
         match self {
-            Within::Scope(token) => {
+            Within::Tenants(token) => {
                 let metadata = &object["metadata"];
                 let label = |key: &str| metadata["labels"].get(key).and_then(Value::as_str);
                 let name = metadata["name"].as_str().unwrap_or_default();
                 token.scope.has(name, label)
             }
-            Within::Regarding(names) => {
+            Within::Events(token, tenants) => {
                 let of = object.get("regarding").or(object.get("involvedObject"));
                 let of = of.unwrap_or(&Value::Null);
-                of["kind"] == "Tenant" && names.contains(of["name"].as_str().unwrap_or_default())
+                let name = of["name"].as_str().unwrap_or_default();
+                let tenant = name.parse().ok().and_then(|name| tenants.get(&name));
+                let labels = tenant.map(|known| known.value.tenant.metadata.labels.clone());
+                let labels = labels.unwrap_or_default();
+                let label = |key: &str| labels.get(key).map(String::as_str);
+                of["kind"] == "Tenant" && token.scope.has(name, label)
             }
         }
     }

@@ -4,16 +4,17 @@
 //! A watch goes on from the revision of a list and misses nothing; one that
 //! comes too late is told so (410) and lists again. Objects come into a
 //! selection and leave it as their labels change: the client sees ADDED and
-//! DELETED then, as with Kubernetes.
+//! DELETED then, as with Kubernetes, the latter with the object as it was while
+//! it was selected.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
-use cb_runtime::store::{Change, ChangeKind, Store, Watch, WatchError};
+use cb_runtime::store::{Change, ChangeKind, Store, Versioned, Watch, WatchError};
 use futures::stream;
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
@@ -148,13 +149,10 @@ fn gone(error: WatchError) -> Failure {
 /// Turns the changes of a store into the events of a selection.
 struct Feed<K, V> {
     watch: Watch<K, V>,
-    store: Store<K, V>,
     render: Render<V>,
     selector: Selector,
-    /// Whether to begin with everything that is there.
-    whole: bool,
-    /// Whether the client has each object, where that is known.
-    has: BTreeMap<K, bool>,
+    /// What is there at first, if the client wants it.
+    first: Vec<Versioned<V>>,
 }
 
 impl<K: Ord + Clone, V: PartialEq> Feed<K, V> {
@@ -164,62 +162,49 @@ impl<K: Ord + Clone, V: PartialEq> Feed<K, V> {
         selector: Selector,
         from: Option<u64>,
     ) -> Result<Self, Failure> {
-        let watch = store
-            .watch_from(from.unwrap_or_else(|| store.revision()))
-            .map_err(gone)?;
-        let (store, whole) = (store.clone(), from.is_none());
+        let (first, from) = match from {
+            Some(from) => (Vec::new(), from),
+            None => {
+                let list = store.list();
+                (list.items.into_values().collect(), list.revision)
+            }
+        };
         Ok(Self {
-            watch,
-            store,
+            watch: store.watch_from(from).map_err(gone)?,
             render,
             selector,
-            whole,
-            has: BTreeMap::new(),
+            first,
         })
     }
 
-    /// The first events, and what the client has at the start.
+    /// The first events.
     fn start(&mut self) -> VecDeque<Value> {
-        let position = self.watch.position();
-        let mut events = VecDeque::new();
-        // Listed after the watch began: what changed since then is left to it.
-        for (key, item) in self.store.list().items {
-            if item.revision > position {
-                continue;
-            }
-            let object = (self.render)(&item.value, item.revision);
-            let selected = self.selector.matches(&object);
-            self.has.insert(key, selected);
-            if self.whole && selected {
-                events.push_back(json!({"type": "ADDED", "object": object}));
-            }
-        }
-        events
+        let first = std::mem::take(&mut self.first).into_iter();
+        let objects = first.filter_map(|item| self.selected(&item.value, item.revision));
+        objects
+            .map(|object| json!({"type": "ADDED", "object": object}))
+            .collect()
     }
 
-    fn event(&mut self, change: &Arc<Change<K, V>>) -> Option<Value> {
-        let object = (self.render)(&change.value, change.revision);
-        let selected = change.kind != ChangeKind::Deleted && self.selector.matches(&object);
-        let had = match change.kind {
-            ChangeKind::Added => Some(false),
-            _ => self
-                .has
-                .get(&change.key)
-                .copied()
-                .or(self.whole.then_some(false)),
+    fn event(&self, change: &Change<K, V>) -> Option<Value> {
+        let selected = |value: &Arc<V>| self.selected(value, change.revision);
+        let before = change.before.as_ref().and_then(selected);
+        let now = match change.kind {
+            ChangeKind::Deleted => None,
+            ChangeKind::Added | ChangeKind::Modified => selected(&change.value),
         };
-        match change.kind {
-            ChangeKind::Deleted => self.has.remove(&change.key),
-            _ => self.has.insert(change.key.clone(), selected),
-        };
-        let kind = match (had, selected) {
-            (Some(false), true) => "ADDED",
-            (_, true) => "MODIFIED",
-            (Some(false), false) => return None,
-            // Where it is not known, one word too many does no harm.
-            (_, false) => "DELETED",
+        let (kind, object) = match (before, now) {
+            (None, Some(now)) => ("ADDED", now),
+            (Some(_), Some(now)) => ("MODIFIED", now),
+            (Some(before), None) => ("DELETED", before),
+            (None, None) => return None,
         };
         Some(json!({"type": kind, "object": object}))
+    }
+
+    fn selected(&self, value: &V, revision: u64) -> Option<Value> {
+        let object = (self.render)(value, revision);
+        self.selector.matches(&object).then_some(object)
     }
 }
 
@@ -236,8 +221,9 @@ mod tests {
         let mut events = Vec::new();
         while let Some(change) = feed.watch.try_next().unwrap() {
             events.extend(feed.event(&change).map(|event| {
-                let version = &event["object"]["metadata"]["resourceVersion"];
-                format!("{} {}", event["type"], version).replace('"', "")
+                let metadata = &event["object"]["metadata"];
+                let (version, label) = (&metadata["resourceVersion"], &metadata["labels"]["l"]);
+                format!("{} {version} {label}", event["type"]).replace('"', "")
             }));
         }
         events
@@ -257,7 +243,10 @@ mod tests {
         store.set("new", "n".to_owned());
         store.remove(&"out");
         store.remove(&"in");
-        assert_eq!(events(&mut feed), ["DELETED 3", "ADDED 4", "DELETED 7"]);
+        assert_eq!(
+            events(&mut feed),
+            ["DELETED 3 y", "ADDED 4 y", "DELETED 7 y"]
+        );
     }
 
     #[test]
@@ -267,10 +256,13 @@ mod tests {
         store.set("b", "y".to_owned());
         store.set("a", "n".to_owned());
         store.remove(&"b");
+        // What the client never had is not told of.
+        store.set("other", "n".to_owned());
+        store.set("other", "x".to_owned());
         let selector = Selector::parse(Some("l=y"), None).unwrap();
         let mut feed = Feed::new(&store, render, selector, Some(2)).unwrap();
         assert!(feed.start().is_empty());
-        assert_eq!(events(&mut feed), ["DELETED 3", "DELETED 4"]);
+        assert_eq!(events(&mut feed), ["DELETED 3 y", "DELETED 4 y"]);
     }
 
     #[test]
@@ -280,7 +272,7 @@ mod tests {
         let mut feed = Feed::new(&store, render, Selector::default(), None).unwrap();
         assert_eq!(feed.start().len(), 1);
         store.set("a", "n".to_owned());
-        assert_eq!(events(&mut feed), ["MODIFIED 2"]);
+        assert_eq!(events(&mut feed), ["MODIFIED 2 n"]);
     }
 
     #[test]

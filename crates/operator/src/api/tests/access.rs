@@ -4,6 +4,7 @@ use axum::Extension;
 use cb_core::access::{Role, Scope};
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
+use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -36,12 +37,18 @@ impl Remote {
         made.await.unwrap().1
     }
 
-    async fn ask(&self, token: &str, method: Method, path: &str, body: Value) -> Answer {
+    /// A connection of a client's.
+    fn connection(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(1 << 16);
         let service = TowerToHyperService::new(self.router.clone());
         tokio::spawn(
             hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), service),
         );
+        near
+    }
+
+    async fn ask(&self, token: &str, method: Method, path: &str, body: Value) -> Answer {
+        let near = self.connection();
         let media = match method {
             Method::GET => "",
             Method::PATCH => "application/merge-patch+json",
@@ -252,4 +259,104 @@ async fn a_scope_has_its_tenants_alone() {
         .ask(&labelled, Method::PATCH, &format!("{tenants}/oh02"), moved)
         .await;
     answer.failure(403, "Forbidden");
+}
+
+/// What was let in while a token was good ends with it.
+#[tokio::test]
+async fn a_watch_ends_with_its_token() {
+    let remote = Remote::start().await;
+    let revoked = remote.token("revoked", Role::View, json!({})).await;
+    let soon = Some(jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2));
+    let tokens = &remote.fake.access.tokens;
+    let grant = (Role::View, Scope::default());
+    let made = tokens.create("expiring".parse().unwrap(), grant, soon);
+    let expiring = made.await.unwrap().1;
+    let path = format!("{V1}/tenants?watch=true&timeoutSeconds=3000");
+    let revoke = async {
+        let name = "revoked".parse().unwrap();
+        tokens.revoke(&name).await.unwrap();
+    };
+    let (first, second, ()) = tokio::join!(
+        remote.get(&revoked, &path),
+        remote.get(&expiring, &path),
+        revoke
+    );
+    // The first may have come too late even to begin.
+    assert!([200, 401].contains(&first.status.as_u16()));
+    assert_eq!(second.status, 200);
+    assert!(second.text.contains("ky04"), "{}", second.text);
+    let after = remote.get(&expiring, &path).await;
+    after.failure(401, "Unauthorized");
+}
+
+/// Law 4: a tenant that leaves the scope of a watch is shown as it was, and
+/// one that was never in it not at all.
+#[tokio::test]
+async fn a_watch_tells_nothing_from_outside_the_scope() {
+    let remote = Remote::start().await;
+    let selector = json!({"selector": "state=oh"});
+    let token = remote.token("north", Role::View, selector).await;
+    let with = |state: &str, more: &str| {
+        let label = format!("name: oh01\n  labels: {{state: {state}}}");
+        OH01.replace("name: oh01", &label) + more
+    };
+    remote.fake.take(&with("oh", "")).await;
+    let list = remote.get(&token, &format!("{V1}/tenants")).await.json();
+    let revision = list["metadata"]["resourceVersion"].as_str().unwrap();
+    let hidden = "  env: {GREETING: hidden}\n";
+    remote.fake.take(&with("ky", hidden)).await;
+    remote.fake.take(&with("ky", "")).await;
+    let other = OH01.replace("oh01", "wy01");
+    remote.fake.take(&other).await;
+    let watch = format!("{V1}/tenants?watch=true&timeoutSeconds=0&resourceVersion={revision}");
+    let text = remote.get(&token, &watch).await.text;
+    let events: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(events.len(), 1, "{text}");
+    assert_eq!(events[0]["type"], "DELETED");
+    assert_eq!(events[0]["object"]["metadata"]["labels"]["state"], "oh");
+    assert!(!text.contains("hidden") && !text.contains("wy01"), "{text}");
+}
+
+/// What changes something is noted, whatever else its query says and whether or
+/// not anybody waits for the answer.
+#[tokio::test]
+async fn nothing_keeps_a_change_out_of_the_log() {
+    let remote = Remote::start().await;
+    let admin = remote.token("admin", Role::Admin, json!({})).await;
+    let wanted = json!({"name": "quiet", "role": "admin"});
+    let path = "/operator/v1/tokens?dryRun=All";
+    let made = remote.ask(&admin, Method::POST, path, wanted).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    assert_eq!(remote.log().len(), 1);
+    let tried = format!("{V1}/tenants/ky04?dryRun=All");
+    let patch = json!({"spec": {"suspend": true}});
+    let answer = remote.ask(&admin, Method::PATCH, &tried, patch).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(remote.log().len(), 1);
+
+    let mut hasty = remote.connection();
+    let head = format!(
+        "DELETE /operator/v1/tokens/quiet HTTP/1.1\r\nhost: operator\r\n\
+         authorization: Bearer {admin}\r\n\r\n"
+    );
+    hasty.write_all(head.as_bytes()).await.unwrap();
+    // It has begun when everybody else had a turn.
+    tokio::task::yield_now().await;
+    drop(hasty);
+    let noted = async {
+        while remote.log().len() < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let limit = std::time::Duration::from_secs(60);
+    tokio::time::timeout(limit, noted).await.unwrap();
+    let log = remote.log();
+    assert_eq!(log[1]["path"], "/operator/v1/tokens/quiet");
+    assert_eq!(
+        (&log[1]["user"], &log[1]["code"]),
+        (&json!("token:admin"), &json!(200))
+    );
 }
