@@ -1,5 +1,7 @@
 //! `cbctl import`: a host that somebody set up by hand is taken over.
 
+mod elsewhere;
+
 use anyhow::Result;
 use cb_testhost::Output;
 
@@ -189,5 +191,77 @@ fn a_host_set_up_by_hand_is_taken_over() -> Result<()> {
         world.wait_ready(name)?;
         assert!(world.page(name)?.contains("v1"), "{name}");
     }
+    Ok(())
+}
+
+/// Other services, and a Host whose folders are where the data is: nothing has
+/// to be moved then.
+#[test]
+fn services_and_the_host_say_where_to_look() -> Result<()> {
+    let world = World::installed("importoptions")?;
+    world.host.sh(
+        r#"
+install -D -m 755 /opt/cb/bin/tinyapp /srv/cb/releases/shop/v1/bin/tinyapp
+useradd --system --no-create-home --home-dir /srv/cb/tenants/ky04 cb-ky04
+install -d -m 711 /srv/cb/tenants/ky04 /srv/cb/units
+install -d -m 700 -o cb-ky04 -g cb-ky04 /srv/cb/tenants/ky04/db
+printf 'CB_DATABASE_PATH=/srv/cb/tenants/ky04/db/shop.duckdb\nCB_TENANT=ky04\n' >/srv/cb/ky04.env
+for service in web worker; do
+    port=32300; [ $service = web ] || port=32301
+    cat >/srv/cb/units/ky04-$service.service <<END
+[Service]
+User=cb-ky04
+WorkingDirectory=/srv/cb/releases/shop/v1
+EnvironmentFile=/srv/cb/ky04.env
+ExecStart=/srv/cb/releases/shop/v1/bin/tinyapp --for=ky04 --db /srv/cb/tenants/ky04/db/shop.duckdb $port
+END
+done
+cat >/root/host.yaml <<END
+apiVersion: campaignbrain.io/v1alpha1
+kind: Host
+metadata: {name: test}
+spec: {paths: {state: /srv/cb, units: /srv/cb/units}}
+END
+"#,
+    )?;
+    let line = "import --application shop --services web,worker --host /root/host.yaml";
+    let told = good(&world, line)?;
+    for wanted in [
+        "name: web",
+        "name: worker",
+        "databaseFile: shop.duckdb",
+        "--for=$(CB_TENANT)",
+        "$(CB_DATABASE_PATH)",
+    ] {
+        assert!(told.stdout.contains(wanted), "{wanted}: {}", told.stdout);
+    }
+    assert!(
+        told.stderr
+            .contains("# ky04: can be taken over without a restart"),
+        "{}",
+        told.stderr
+    );
+    // The services that are looked for by themselves are not there, nor are
+    // these in the folder of a Host without the file.
+    let none = cbctl(&world, "import --host /root/host.yaml")?;
+    assert_eq!(none.code, Some(1), "{none:?}");
+    assert!(
+        none.stderr
+            .contains("there are no units of tenants in /srv/cb/units")
+            && none.stderr.contains("TENANT-api.service"),
+        "{none:?}"
+    );
+    let none = cbctl(&world, "import --services web,worker")?;
+    assert!(none.stderr.contains("in /etc/systemd/system"), "{none:?}");
+    // With the default folders its data would be elsewhere.
+    world
+        .host
+        .sh("cp /srv/cb/units/*.service /etc/systemd/system/")?;
+    let told = good(&world, "import --application shop --services web,worker")?;
+    assert!(
+        told.stderr.contains("# ky04: cannot be taken over yet"),
+        "{}",
+        told.stderr
+    );
     Ok(())
 }

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! scan (units, sites, .env) ─▶ describe (manifests) ─▶ judge (what it costs)
-//!                                                         └─▶ take_over (API)
+//!                                     script (what a person runs first) ◀─┤
+//!                                                         take_over (API) ◀─┘
 //! ```
 //!
 //! It reads files of this machine and changes nothing without `--adopt` or
@@ -13,6 +14,7 @@
 mod describe;
 mod judge;
 mod scan;
+mod script;
 mod take_over;
 
 use std::path::PathBuf;
@@ -38,9 +40,14 @@ root alone can read, unless --plain names it: which ones are secrets cannot be k
 A service goes on without a restart if user, folder, command and environment are as the operator
 would have them. Its sandbox and limits are then those of the new unit from its next start on.
 
+A tenant whose database, uploads, user or release are elsewhere is brought where the operator
+has them by the commands of --script: they stop its services, move, start them again, and put
+everything back if they do not come up. Then it is taken over without another restart.
+
 Examples:
   cbctl import
   cbctl import --plain MODE,SMTP_HOST --health /health >manifests.yaml
+  cbctl import --script ky04 >ky04.sh
   cbctl import --adopt ky04
   cbctl import --all"
 )]
@@ -79,6 +86,9 @@ pub(crate) struct Args {
     /// Take all tenants over that nothing is in the way of
     #[arg(long)]
     all: bool,
+    /// Print the shell commands that bring this tenant where the operator has it
+    #[arg(long, value_name = "TENANT", conflicts_with_all = ["adopt", "all"])]
+    script: Option<String>,
 }
 
 /// Runs the command.
@@ -108,6 +118,10 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Done {
         Err(error) => return Err(error.into()),
     };
     let imported = describe::describe(&found, &host, args, known.as_ref())?;
+    if let Some(name) = &args.script {
+        context.ui.print(script(name, &imported)?);
+        return Ok(0);
+    }
     let wanted = wanted(args, &imported)?;
     if wanted.is_empty() && !args.all {
         let objects = imported.objects();
@@ -141,14 +155,31 @@ fn wanted<'a>(
             .filter(|tenant| !matches!(tenant.cost, Cost::InTheWay(_)))
             .collect());
     }
-    let find = |name: &String| {
-        let known = imported
-            .tenants
-            .iter()
-            .find(|tenant| tenant.name.as_str() == name);
-        known.ok_or_else(|| CommandError::failed(format!("no tenant \"{name}\" was found")))
-    };
-    args.adopt.iter().map(find).collect()
+    args.adopt
+        .iter()
+        .map(|name| named(name, imported))
+        .collect()
+}
+
+fn named<'a>(
+    name: &str,
+    imported: &'a describe::Imported,
+) -> Result<&'a describe::ImportedTenant, CommandError> {
+    let mut tenants = imported.tenants.iter();
+    let known = tenants.find(|tenant| tenant.name.as_str() == name);
+    known.ok_or_else(|| CommandError::failed(format!("no tenant \"{name}\" was found")))
+}
+
+/// The commands that move what is one tenant's.
+fn script<'a>(name: &str, imported: &'a describe::Imported) -> Result<&'a str, CommandError> {
+    let tenant = named(name, imported)?;
+    if tenant.cost == Cost::Nothing {
+        let message = format!("nothing of {name} has to be moved");
+        let hint = format!("take it over: `cbctl import --adopt {name}`");
+        return Err(CommandError::failed(message).hint(hint));
+    }
+    let script = tenant.script.as_deref();
+    script.map_err(|why| CommandError::failed(format!("{name}: {why}")))
 }
 
 /// What it costs, and what could not be known.
@@ -160,6 +191,13 @@ fn report(imported: &describe::Imported, context: &Context) {
         ui.note(&format!("# {}: {}", tenant.name, tenant.cost.headline()));
         for line in tenant.cost.details() {
             ui.note(&format!("#   {line}"));
+        }
+        if matches!(tenant.cost, Cost::InTheWay(_)) {
+            let hint = match &tenant.script {
+                Ok(_) => format!("`--script {}` prints the commands that do it", tenant.name),
+                Err(why) => why.clone(),
+            };
+            ui.note(&format!("#   hint: {hint}"));
         }
         for line in &tenant.unknown {
             ui.note(&format!("#   note: {line}"));

@@ -28,7 +28,11 @@ pub use unit::UnitFile;
 pub const ANNOTATION: &str = "campaignbrain.io/adopt";
 
 /// The variable that says where the database is.
-const DATABASE: &str = "CB_DATABASE_PATH";
+pub const DATABASE: &str = "CB_DATABASE_PATH";
+/// The variable that says where the uploads are.
+pub const UPLOADS: &str = "CB_UPLOADS_DIR";
+/// The database that all tenants share; it stays where it is.
+const SHARED: &str = "I360_DATABASE_PATH";
 
 /// The texts of files that were written by hand, by path. They may hold
 /// secrets.
@@ -119,33 +123,100 @@ pub fn is_operators(name: &str) -> bool {
     OPERATOR_VARIABLES.contains(&name) || (name.starts_with("CB_") && name.ends_with("_PORT"))
 }
 
-/// What has to be moved by hand before a tenant can be taken over: its
-/// database, where a service would not find it, and files of another user.
+/// Where a tenant's things have to be, and whose.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Its user.
+    pub user: &'a str,
+    /// Its database file.
+    pub database: &'a Path,
+    /// The folder of its uploads.
+    pub uploads: &'a Path,
+}
+
+impl<'a> Place<'a> {
+    /// As the operator would tell it to a service with this environment.
+    #[must_use]
+    pub fn of(user: &'a str, environment: &'a BTreeMap<String, String>) -> Self {
+        let path = |name| Path::new(environment.get(name).map_or("", String::as_str));
+        Self {
+            user,
+            database: path(DATABASE),
+            uploads: path(UPLOADS),
+        }
+    }
+}
+
+/// What is not where it has to be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    /// The database is this file, and what says so.
+    Database(PathBuf, String),
+    /// The uploads are in this folder, and what says so.
+    Uploads(PathBuf, String),
+    /// The services run as this user.
+    User(String),
+}
+
+impl Obstacle {
+    /// In words, with what to do.
+    #[must_use]
+    pub fn words(&self, place: Place<'_>) -> String {
+        let user = place.user;
+        match self {
+            Obstacle::Database(path, from) => format!(
+                "its database is {} ({from}) and has to be {}: stop its services, move the file, and give it to {user}",
+                path.display(),
+                place.database.display()
+            ),
+            Obstacle::Uploads(path, from) => format!(
+                "its uploads are in {} ({from}) and have to be in {}: stop its services, move the folder, and give it to {user}",
+                path.display(),
+                place.uploads.display()
+            ),
+            Obstacle::User(now) => format!(
+                "its services run as {now} and have to run as {user}: stop them, give their files to {user}, and set User={user} in their units"
+            ),
+        }
+    }
+}
+
+/// What has to be moved before a tenant can be taken over: its data, where a
+/// service would not find it, and files of another user. Nothing is said of what
+/// a service has in a place that neither its environment nor its command names.
 #[must_use]
 pub fn obstacles(
     unit: &UnitFile,
     environment: &BTreeMap<String, String>,
-    (user, database): (&str, &Path),
-) -> Vec<String> {
+    place: Place<'_>,
+) -> Vec<Obstacle> {
     let mut out = Vec::new();
-    let elsewhere = environment.iter().find(|(name, value)| {
-        let names_one = *name == DATABASE || value.ends_with(".duckdb");
-        // The one that all tenants share stays where it is.
-        names_one && *name != "I360_DATABASE_PATH" && Path::new(value) != database
-    });
-    if let Some((name, value)) = elsewhere {
-        out.push(format!(
-            "its database is {value} ({name}) and has to be {}: stop its services, move the file, and give it to {user}",
-            database.display()
-        ));
+    let variables = environment
+        .iter()
+        .filter(|(name, _)| *name != SHARED)
+        .map(|(name, value)| (name.clone(), value.as_str()));
+    let words = unit.command.iter().skip(1);
+    let words = words.map(|word| ("its command".to_owned(), value_of(word)));
+    for (from, value) in variables.chain(words) {
+        let path = Path::new(value);
+        if from == DATABASE || value.ends_with(".duckdb") {
+            if path != place.database {
+                out.push(Obstacle::Database(path.into(), from));
+            }
+        } else if from.contains("UPLOAD") && path.is_absolute() && path != place.uploads {
+            out.push(Obstacle::Uploads(path.into(), from));
+        }
     }
-    if unit.user.as_deref() != Some(user) {
+    if unit.user.as_deref() != Some(place.user) {
         let now = unit.user.as_deref().unwrap_or("root");
-        out.push(format!(
-            "its services run as {now} and have to run as {user}: stop them, give their files to {user}, and set User={user} in their units"
-        ));
+        out.push(Obstacle::User(now.to_owned()));
     }
     out
+}
+
+/// The value of an argument like `--db=PATH`, or all of it.
+fn value_of(word: &str) -> &str {
+    word.split_once('=').map_or(word, |(_, value)| value)
 }
 
 #[cfg(test)]
@@ -194,15 +265,49 @@ mod tests {
 
     /// Law 5: no service is started beside its data.
     #[test]
-    fn a_database_elsewhere_is_in_the_way() {
-        let (unit, environment) = seen(UNIT, "DB=/srv/a/app.duckdb\nCB_TENANT=a\n");
-        let ours = ("cb-a", Path::new("/var/lib/cb/tenants/a/db/app.duckdb"));
-        let said = obstacles(&unit, &environment, ours);
-        assert!(said[0].contains("/srv/a/app.duckdb (DB)"), "{said:?}");
-        assert_eq!(said.len(), 1);
-        let there = ("cb-a", Path::new("/srv/a/app.duckdb"));
-        assert!(obstacles(&unit, &environment, there).is_empty());
-        let other = obstacles(&unit, &environment, ("cb-b", there.1));
+    fn data_elsewhere_is_in_the_way() {
+        let place = Place {
+            user: "cb-a",
+            database: Path::new("/var/lib/cb/tenants/a/db/app.duckdb"),
+            uploads: Path::new("/var/lib/cb/tenants/a/uploads"),
+        };
+        let of = |unit: &str, env: &str, place| {
+            let (unit, environment) = seen(unit, env);
+            let said = obstacles(&unit, &environment, place);
+            said.iter().map(|one| one.words(place)).collect::<Vec<_>>()
+        };
+        let elsewhere = of(UNIT, "DB=/srv/a/app.duckdb\nCB_TENANT=a\n", place);
+        assert!(
+            elsewhere[0].contains("/srv/a/app.duckdb (DB)"),
+            "{elsewhere:?}"
+        );
+        assert_eq!(elsewhere.len(), 1);
+        let told = UNIT.replace("api 1", "api --db=/srv/a/x.duckdb");
+        let told = of(&told, "", place);
+        assert!(
+            told[0].contains("/srv/a/x.duckdb (its command)"),
+            "{told:?}"
+        );
+        let uploads = of(
+            UNIT,
+            "UPLOAD_PATH=/srv/a/files\nI360_DATABASE_PATH=/i.duckdb\n",
+            place,
+        );
+        assert!(uploads[0].contains("have to be in /var/lib/cb/tenants/a/uploads"));
+        assert_eq!(uploads.len(), 1);
+        let there = Place {
+            database: Path::new("/srv/a/app.duckdb"),
+            ..place
+        };
+        assert!(of(UNIT, "DB=/srv/a/app.duckdb\n", there).is_empty());
+        let other = of(
+            UNIT,
+            "DB=/srv/a/app.duckdb\n",
+            Place {
+                user: "cb-b",
+                ..there
+            },
+        );
         assert!(other[0].contains("run as cb-a"), "{other:?}");
     }
 }

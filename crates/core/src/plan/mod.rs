@@ -217,6 +217,8 @@ pub enum Action {
         unit: String,
         /// What it runs with.
         revision: String,
+        /// The run that was seen.
+        invocation_id: Option<String>,
     },
     /// Test the site with all of nginx's configuration, write it, reload.
     WriteSite(ManagedFile),

@@ -115,10 +115,11 @@ impl<H: Host> Engine<H> {
                 service,
                 unit: _,
                 revision,
+                invocation_id,
             } => {
                 let started = Started {
                     revision: revision.clone(),
-                    invocation_id: None,
+                    invocation_id: invocation_id.clone(),
                     i360,
                 };
                 self.state

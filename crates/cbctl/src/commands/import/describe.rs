@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use cb_core::adopt::{ANNOTATION, is_operators};
+use cb_core::adopt::{ANNOTATION, DATABASE, Place, UPLOADS, is_operators};
 use cb_core::api::{API_VERSION, Application, Host, Tenant};
 use cb_core::certificate::Certificates;
 use cb_core::desired::{Desired, Inputs};
@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::Args;
 use super::judge::{Cost, judge};
 use super::scan::{Found, FoundService, FoundTenant};
+use super::script::Move;
 use crate::error::CommandError;
 use crate::object::Object;
 
@@ -41,6 +42,9 @@ pub(super) struct ImportedTenant {
     /// The files of secrets that have to be written, with their values.
     pub(super) secrets: Vec<(PathBuf, String)>,
     pub(super) cost: Cost,
+    /// The commands that bring it where the operator has it, or why there are
+    /// none.
+    pub(super) script: Result<String, String>,
     pub(super) unknown: Vec<String>,
 }
 
@@ -120,11 +124,17 @@ pub(super) fn describe(
     })
 }
 
+/// Names of folders that say no version.
+const NO_VERSIONS: [&str; 4] = ["current", "latest", "release", "app"];
+
 /// The version that a tenant runs: its variable, or the name of its folder.
 fn version(tenant: &FoundTenant, args: &Args) -> Result<Version, CommandError> {
     let service = tenant.services.first();
-    let folder = service.and_then(|service| service.unit.directory.as_deref());
-    let folder = folder.and_then(|path| Path::new(path).file_name()?.to_str());
+    let folder = service.and_then(FoundService::folder);
+    let folder = folder
+        .as_deref()
+        .and_then(|path| path.file_name()?.to_str());
+    let folder = folder.filter(|name| !NO_VERSIONS.contains(name));
     let variable = service.and_then(|service| service.environment.get("CB_VERSION"));
     let text = args
         .version
@@ -157,7 +167,7 @@ fn application(
     let services: Vec<Value> = first
         .services
         .iter()
-        .map(|service| described(service, base, args))
+        .map(|service| described((service, first), base, layout, args))
         .collect::<Result<_, _>>()?;
     let mut sources: Vec<Value> = Vec::new();
     let mut seen: Vec<&Version> = Vec::new();
@@ -166,16 +176,8 @@ fn application(
             continue;
         }
         seen.push(version);
-        let folder = tenant
-            .services
-            .first()
-            .and_then(|s| s.unit.directory.clone());
-        let folder = folder.unwrap_or_else(|| {
-            layout
-                .release(&args.application, version)
-                .display()
-                .to_string()
-        });
+        let folder = tenant.services.first().and_then(FoundService::folder);
+        let folder = folder.unwrap_or_else(|| layout.release(&args.application, version));
         sources.push(json!({"name": version, "folder": {"path": folder}}));
     }
     let mut spec = json!({"versions": sources, "services": services, "routes": routes(first)});
@@ -202,7 +204,12 @@ fn database_file(tenant: &FoundTenant, layout: Layout<'_>) -> Option<String> {
     Some(path.file_name()?.to_str()?.to_owned())
 }
 
-fn described(service: &FoundService, base: u16, args: &Args) -> Result<Value, CommandError> {
+fn described(
+    (service, tenant): (&FoundService, &FoundTenant),
+    base: u16,
+    layout: Layout<'_>,
+    args: &Args,
+) -> Result<Value, CommandError> {
     let folder = service.unit.directory.clone().unwrap_or_default();
     let program = service.unit.command.first().cloned().unwrap_or_default();
     let command = program
@@ -219,7 +226,7 @@ fn described(service: &FoundService, base: u16, args: &Args) -> Result<Value, Co
     let port = service.port.to_string();
     let arguments = service.unit.command.iter().skip(1);
     let arguments: Vec<String> = arguments
-        .map(|word| word.replace(&port, "$(PORT)"))
+        .map(|word| general(word, tenant, layout).replace(&port, "$(PORT)"))
         .collect();
     let mut out = json!({
         "name": service.name,
@@ -233,6 +240,23 @@ fn described(service: &FoundService, base: u16, args: &Args) -> Result<Value, Co
         out["healthCheck"] = json!({"path": path});
     }
     Ok(out)
+}
+
+/// An argument with variables for what is one tenant's own, so that it means
+/// the same of every tenant.
+fn general(word: &str, tenant: &FoundTenant, layout: Layout<'_>) -> String {
+    let (name, value) = match word.split_once('=') {
+        Some((name, value)) => (format!("{name}="), value),
+        None => (String::new(), word),
+    };
+    let path = Path::new(value);
+    let variable = match value {
+        value if value == tenant.name.as_str() => "CB_TENANT",
+        value if value.ends_with(".duckdb") => DATABASE,
+        _ if path == layout.uploads(&tenant.name) => UPLOADS,
+        _ => return word.to_owned(),
+    };
+    format!("{name}$({variable})")
 }
 
 /// The routes of the tenant's sites, or the usual ones if it has none.
@@ -339,6 +363,17 @@ fn one(
         "spec": spec,
     });
     let desired = desired(&manifest, found, (application, host), &secrets)?;
+    let judged = judge(found, &desired);
+    let script = Move {
+        found,
+        obstacles: &judged.obstacles,
+        place: Place::of(&desired.user, &judged.environment),
+        state: Path::new(host.spec.paths.state.as_str()),
+        data: &data,
+        release: &desired.release.path,
+        health: args.health.as_deref(),
+    };
+    let script = script.script();
     let mut files: Vec<PathBuf> = found.services.iter().map(|s| s.file.clone()).collect();
     files.extend(found.env_files.iter().cloned());
     files.extend(found.sites.iter().map(|(path, _)| path.clone()));
@@ -347,7 +382,8 @@ fn one(
         manifest,
         files,
         secrets,
-        cost: judge(found, &desired),
+        cost: judged.cost,
+        script,
         unknown,
     })
 }

@@ -1,10 +1,9 @@
 //! What it costs to take a tenant over: nothing, a restart, or work by hand
 //! first. The operator judges by the same rules when it does it.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 
-use cb_core::adopt::{Handmade, UnitFile, differences, environment, obstacles};
+use cb_core::adopt::{Handmade, Obstacle, Place, UnitFile, differences, environment, obstacles};
 use cb_core::desired::Desired;
 use cb_core::observed::Secret;
 
@@ -40,13 +39,27 @@ impl Cost {
     }
 }
 
+/// What was found out about a tenant.
+pub(super) struct Judged {
+    pub(super) cost: Cost,
+    /// What is not where it has to be.
+    pub(super) obstacles: BTreeSet<Obstacle>,
+    /// What the operator would tell its services.
+    pub(super) environment: BTreeMap<String, String>,
+}
+
 /// Compares what was found with what the operator would write.
-pub(super) fn judge(found: &FoundTenant, desired: &Desired) -> Cost {
+pub(super) fn judge(found: &FoundTenant, desired: &Desired) -> Judged {
     let env = Handmade::from([(
         desired.env.path.clone(),
         Secret::new(desired.env.content.clone()),
     )]);
-    let (mut in_the_way, mut restarts): (Vec<String>, Vec<String>) = Default::default();
+    let (mut words, mut restarts): (Vec<String>, Vec<String>) = Default::default();
+    let mut judged = Judged {
+        cost: Cost::Nothing,
+        obstacles: BTreeSet::new(),
+        environment: BTreeMap::new(),
+    };
     for service in &found.services {
         let new = desired.services.iter().find(|new| new.name == service.name);
         let Some(new) = new else {
@@ -54,22 +67,23 @@ pub(super) fn judge(found: &FoundTenant, desired: &Desired) -> Cost {
         };
         let new = UnitFile::parse(&new.file.content);
         let new_env: BTreeMap<String, String> = environment(&new, &env);
-        let database = new_env.get("CB_DATABASE_PATH").map_or("", String::as_str);
-        let place = (desired.user.as_str(), Path::new(database));
+        let place = Place::of(&desired.user, &new_env);
         for obstacle in obstacles(&service.unit, &service.environment, place) {
-            if !in_the_way.contains(&obstacle) {
-                in_the_way.push(obstacle);
+            if judged.obstacles.insert(obstacle.clone()) {
+                words.push(obstacle.words(place));
             }
         }
         let now = (&service.unit, &service.environment);
         let why = differences(now, (&new, &new_env));
         restarts.extend(why.iter().map(|why| format!("{}: {why}", service.name)));
+        judged.environment = new_env;
     }
-    if !in_the_way.is_empty() {
-        Cost::InTheWay(in_the_way)
+    judged.cost = if !words.is_empty() {
+        Cost::InTheWay(words)
     } else if !restarts.is_empty() {
         Cost::Restart(restarts)
     } else {
         Cost::Nothing
-    }
+    };
+    judged
 }

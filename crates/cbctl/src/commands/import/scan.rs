@@ -44,6 +44,15 @@ pub(super) struct FoundService {
     pub(super) port: u16,
 }
 
+impl FoundService {
+    /// The folder that it runs in, without links: a release, however it is
+    /// called.
+    pub(super) fn folder(&self) -> Option<PathBuf> {
+        let folder = Path::new(self.unit.directory.as_ref()?);
+        Some(std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned()))
+    }
+}
+
 /// Looks at the unit folder and at nginx's.
 pub(super) fn scan(host: &Host, services: &[ObjectName]) -> Result<Found, CommandError> {
     let folder = Path::new(host.spec.paths.units.as_str());

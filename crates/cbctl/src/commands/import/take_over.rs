@@ -27,7 +27,14 @@ pub(super) async fn all(
     for tenant in wanted {
         if let Cost::InTheWay(why) = &tenant.cost {
             let message = format!("{} cannot be taken over: {}", tenant.name, why.join("; "));
-            return Err(CommandError::failed(message));
+            let error = CommandError::failed(message);
+            return Err(match &tenant.script {
+                Ok(_) => error.hint(format!(
+                    "`cbctl import --script {}`, with the same options, prints the commands that do it",
+                    tenant.name
+                )),
+                Err(_) => error,
+            });
         }
     }
     if wanted.is_empty() {

@@ -27,9 +27,9 @@ impl Planner<'_> {
                 continue;
             };
             let (_, ours) = self.written(service);
-            let database = ours.get("CB_DATABASE_PATH").map_or("", String::as_str);
-            let place = (self.desired.user.as_str(), Path::new(database));
+            let place = adopt::Place::of(&self.desired.user, &ours);
             for obstacle in adopt::obstacles(&unit, &environment, place) {
+                let obstacle = obstacle.words(place);
                 if !obstacles.contains(&obstacle) {
                     obstacles.push(obstacle);
                 }
@@ -45,15 +45,15 @@ impl Planner<'_> {
     /// that prove it.
     pub(super) fn record_what_runs(&mut self) {
         for service in &self.desired.services {
-            let active = self
-                .unit(&service.unit)
-                .is_some_and(|unit| unit.is_active());
+            let unit = self.unit(&service.unit);
+            let active = unit.is_some_and(|unit| unit.is_active());
             let known = self.record.services.contains_key(&service.name);
             if active && !known && self.runs_as_desired(service) {
                 let action = Action::RecordStarted {
                     service: service.name.clone(),
                     unit: service.unit.clone(),
                     revision: service.revision.clone(),
+                    invocation_id: unit.and_then(|unit| unit.invocation_id.clone()),
                 };
                 let reason = "it was set up by hand and runs with what it would be started with";
                 self.step(Aspect::Services, action, reason);

@@ -336,6 +336,7 @@ impl Planner<'_> {
                 service: service.name.clone(),
                 unit: service.unit.clone(),
                 revision: service.revision.clone(),
+                invocation_id: state.invocation_id.clone(),
             };
             self.step(
                 Aspect::Services,
