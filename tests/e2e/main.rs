@@ -12,6 +12,7 @@ mod cbctl_changes;
 mod commands;
 mod crash;
 mod drift;
+mod errors;
 mod example;
 mod faults;
 mod hostile;

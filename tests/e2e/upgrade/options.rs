@@ -114,9 +114,11 @@ fn options_of_deleting_and_trying_again() -> Result<()> {
     ] {
         let before = upgrades.operation("ky04")?["id"].clone();
         upgrades.ends(line, code)?;
+        world.waits("it has begun", || {
+            Ok(upgrades.operation("ky04")?["id"] != before)
+        })?;
         upgrades.rests("ky04")?;
         let after = upgrades.operation("ky04")?;
-        assert_ne!(after["id"], before, "{line}");
         assert_eq!(after["state"], "Failed", "{line}: {after:#}");
     }
     upgrades.is_at("ky04", "v0.1.0", 1, &rows)?;
@@ -136,5 +138,53 @@ fn options_of_deleting_and_trying_again() -> Result<()> {
     assert!(upgrades.ends("backup list ky04", 0)?.contains(last));
     upgrades.ends(&format!("backup delete ky04 {last} --force"), 0)?;
     assert!(!upgrades.ends("backup list ky04", 0)?.contains(last));
+    Ok(())
+}
+
+/// Law 6: a rollout makes backups and applies migrations unless it is told
+/// otherwise, and what would lose data is refused. On a terminal it shows what
+/// it waits for, and in a pipe nothing but lines.
+#[test]
+fn options_of_a_rollout() -> Result<()> {
+    let upgrades = Upgrades::running("rolloutoptions", &[], &["ky04"])?;
+    let world = &upgrades.world;
+    let rows = upgrades.rows("ky04")?;
+    let backups = || upgrades.ends("backup list ky04 -o name", 0);
+    let begins = "rollout start ky04 --wait --to";
+
+    let refused = upgrades.ends(&format!("{begins} v0.2.0 --no-backup"), 1)?;
+    assert!(refused.contains("backup"), "{refused}");
+    upgrades.is_at("ky04", "v0.1.0", 1, &rows)?;
+    assert_eq!(backups()?, "");
+
+    let piped = upgrades.ends(&format!("{begins} v0.2.0 --no-migrations"), 0)?;
+    assert!(!piped.contains(['\r', '\u{1b}']), "{piped:?}");
+    let phases = Upgrades::phases(&upgrades.operation("ky04")?);
+    assert!(phases.contains(&"BackingUp".to_owned()), "{phases:?}");
+    assert!(!phases.contains(&"Migrating".to_owned()), "{phases:?}");
+    upgrades.is_at("ky04", "v0.2.0", 1, &rows)?;
+    let kept = backups()?;
+    assert_eq!(kept.lines().count(), 1, "{kept}");
+
+    let line = format!("cbctl {begins} v0.3.0 --no-backup --no-migrations");
+    let shown = world.host.sh(&format!(
+        "export TERM=xterm; script -qec '{line}' /dev/null </dev/null"
+    ))?;
+    assert!(shown.contains("\r\u{1b}[K"), "{shown:?}");
+    assert!(shown.contains("succeeded; "), "{shown:?}");
+    let phases = Upgrades::phases(&upgrades.operation("ky04")?);
+    for phase in ["BackingUp", "Migrating"] {
+        assert!(!phases.contains(&phase.to_owned()), "{phases:?}");
+    }
+    upgrades.is_at("ky04", "v0.3.0", 1, &rows)?;
+    assert_eq!(backups()?, kept);
+
+    let shown = world
+        .host
+        .sh("export TERM=xterm; cbctl label tn ky04 a=b; \
+         script -qec 'cbctl wait tn/ky04 --for=delete --timeout 2s' /dev/null </dev/null || :")?;
+    assert!(shown.contains("\r\u{1b}[Kwaiting for "), "{shown:?}");
+    let piped = upgrades.ends("wait tn/ky04 --for=delete --timeout 1s", 1)?;
+    assert!(!piped.contains(['\r', '\u{1b}']), "{piped:?}");
     Ok(())
 }

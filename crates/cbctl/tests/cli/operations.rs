@@ -176,7 +176,7 @@ fn it_need_not_be_followed_and_a_script_reads_json() {
             "upgrade ky04 --to v0.3.0",
         ),
         (
-            vec![problem(404, "NotFound", "there is no tenant `ky05`")],
+            vec![problem(404, "NotFound", "tenants \"ky05\" not found")],
             "upgrade ky05 --to v0.3.0",
         ),
         (vec![], "upgrade ky04"),

@@ -26,7 +26,7 @@ pub(super) type One = Result<Path<String>, PathRejection>;
 /// The tenant of a path, if it is shown.
 pub(super) fn known(api: &Api, path: One) -> Result<(TenantName, Record), Problem> {
     let missing = |name: &str| {
-        let detail = format!("there is no tenant `{}`", shown(name));
+        let detail = format!("tenants \"{}\" not found", shown(name));
         Problem::new(ProblemKind::NotFound, detail)
     };
     let Ok(Path(text)) = path else {

@@ -230,7 +230,7 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         self.engine.state.record(tenant).ok_or_else(|| {
             Problem::new(
                 ProblemKind::NotFound,
-                format!("there is no tenant `{tenant}`"),
+                format!("tenants \"{tenant}\" not found"),
             )
         })
     }

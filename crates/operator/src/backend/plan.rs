@@ -39,14 +39,12 @@ pub(super) async fn plan<H: cb_host::Host + 'static>(
         .into_iter()
         .filter(|s| wanted.as_ref().is_none_or(|w| w.contains(s.after.name())));
     if let Some(wanted) = &wanted
-        && let Some(unknown) = wanted
+        && wanted
             .iter()
-            .find(|name| daemon.engine.state.record(name).is_none())
+            .any(|name| daemon.engine.state.record(name).is_none())
         && request.manifests.is_empty()
     {
-        return Err(Refusal::BadRequest(format!(
-            "there is no tenant `{unknown}`"
-        )));
+        return Err(Refusal::NotFound);
     }
     let plans =
         futures::stream::iter(subjects.map(|subject| one(daemon, subject))).buffered(PARALLEL);
