@@ -125,6 +125,28 @@ impl Token {
     }
 }
 
+/// The token in a file that a client keeps it in: all of its text but the blanks
+/// around it. `None` if there is nothing else.
+#[must_use]
+pub fn token_in_file(text: &str) -> Option<&str> {
+    Some(text.trim()).filter(|token| !token.is_empty())
+}
+
+/// The header `Authorization` that shows a token.
+#[must_use]
+pub fn header_of(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+/// The token that a header `Authorization` shows (RFC 6750, section 2.1); the
+/// scheme may be written in any letters. `None` if it shows none.
+#[must_use]
+pub fn token_in_header(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+    Some(token.trim()).filter(|token| is_bearer && !token.is_empty())
+}
+
 /// The digest of a secret, as it is kept.
 #[must_use]
 pub fn digest_of(secret: &str) -> String {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use cb_core::access;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -95,7 +96,7 @@ pub(super) fn credentials(endpoint: &Endpoint) -> Result<Option<HeaderValue>, Er
             path.display()
         ))
     })?;
-    let mut value = HeaderValue::from_str(&format!("Bearer {text}"))
+    let mut value = HeaderValue::from_str(&access::header_of(&text))
         .map_err(|_| unsuitable(format!("{} holds no token", path.display())))?;
     value.set_sensitive(true);
     Ok(Some(value))
@@ -103,10 +104,8 @@ pub(super) fn credentials(endpoint: &Endpoint) -> Result<Option<HeaderValue>, Er
 
 fn token(path: &Path) -> Result<String, String> {
     let text = std::fs::read_to_string(path).map_err(|error: io::Error| plain(&error))?;
-    match text.trim() {
-        "" => Err("the file is empty".into()),
-        token => Ok(token.to_owned()),
-    }
+    let token = access::token_in_file(&text).ok_or("the file is empty")?;
+    Ok(token.to_owned())
 }
 
 fn unsuitable(why: String) -> Error {

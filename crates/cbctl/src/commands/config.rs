@@ -133,7 +133,7 @@ impl Set {
         let mut changed = config.find(&self.name).cloned().unwrap_or_default();
         changed.name.clone_from(&self.name);
         if let Some(path) = &self.kubeconfig {
-            let read = kubeconfig::read(path)?;
+            let read = kubeconfig_in(path)?;
             let file = |what: &str, text: &str| self.beside(what, text);
             changed.certificate_authority = Some(file("ca.pem", &read.certificate_authority)?);
             changed.token_file = Some(file("token", &read.token)?);
@@ -180,6 +180,19 @@ impl Set {
         })?;
         Ok(path)
     }
+}
+
+/// Reads a kubeconfig.
+fn kubeconfig_in(path: &Path) -> Result<kubeconfig::Read, CommandError> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| CommandError::failed(format!("cannot read {shown}: {}", plain(&error))))?;
+    kubeconfig::parse(&text).ok_or_else(|| {
+        CommandError::failed(format!(
+            "{shown} is no kubeconfig whose current context has a server, a certificate authority and a token in it"
+        ))
+        .hint("`cbctl kubeconfig NAME` prints one on the host")
+    })
 }
 
 /// Removes what was written for a context out of a kubeconfig.

@@ -241,10 +241,7 @@ fn unauthorized() -> Failure {
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, secret) = value.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then_some(secret.trim())
+    cb_core::access::token_in_header(value)
 }
 
 /// Whether a request is to be noted: all that change something, or would if they

@@ -29,6 +29,7 @@ mod operations;
 mod page;
 mod patch;
 mod problem;
+mod query;
 mod request;
 mod rollouts;
 mod routes;

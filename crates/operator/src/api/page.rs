@@ -4,9 +4,9 @@
 //! name of the last object that was given. Every page has the revision of the
 //! first: what changes in between, a watch from there tells.
 
-use cb_core::types::shown;
 use serde_json::{Value, json};
 
+use super::query::Place;
 use super::request::Options;
 use super::status::Failure;
 
@@ -19,28 +19,11 @@ pub(super) struct Page {
     after: Option<Place>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Place {
-    revision: u64,
-    name: String,
-}
-
 impl Page {
     pub(super) fn of(options: &Options) -> Result<Self, Failure> {
         let limit = options.number("limit")?.filter(|limit| *limit > 0);
-        let after = options.get("continue")?.map(|text| {
-            let place = text.split_once('.').and_then(|(revision, name)| {
-                Some(Place {
-                    revision: revision.parse().ok()?,
-                    name: name.to_owned(),
-                })
-            });
-            place.ok_or_else(|| {
-                let text = shown(text);
-                let message = format!("`{text}` is no `continue` of an answer; list without it");
-                Failure::bad_request(message)
-            })
-        });
+        let after = options.get("continue")?;
+        let after = after.map(|text| Place::read(text).map_err(Failure::bad_request));
         Ok(Self {
             limit: limit.and_then(|limit| limit.try_into().ok()),
             after: after.transpose()?,

@@ -4,11 +4,10 @@
 //! it. An object in a body becomes the text of a manifest here; what it means
 //! is not judged. No message repeats a value of the body (law 11).
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, Request};
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use cb_core::api::{API_VERSION, Kind};
 use cb_core::types::shown;
@@ -18,8 +17,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::object;
+use super::query::{self, Query};
 use super::status::Failure;
-use super::table;
 
 /// The largest body with an object.
 pub(super) const MAX_BODY: usize = 2 << 20;
@@ -31,60 +30,33 @@ const MAX_DRAIN: usize = 16 << 20;
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// The query of a request.
+/// The query of a request, with what is wrong in it as an answer.
 #[derive(Debug, Default)]
-pub(super) struct Options(BTreeMap<String, Vec<String>>);
+pub(super) struct Options(Query);
 
 impl Options {
     pub(super) fn of(uri: &Uri) -> Result<Self, Failure> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-            .map_err(|_| Failure::bad_request("the query of the URL cannot be read"))?;
-        let mut out: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (key, value) in pairs {
-            out.entry(key).or_default().push(value);
-        }
-        Ok(Self(out))
+        Ok(Self(Query::read(uri.query().unwrap_or_default())))
     }
 
     /// The value of an option. An empty one counts as absent.
     pub(super) fn get(&self, key: &str) -> Result<Option<&str>, Failure> {
-        match self.0.get(key).map(Vec::as_slice) {
-            None => Ok(None),
-            Some([value]) => Ok(Some(value.as_str()).filter(|value| !value.is_empty())),
-            Some(_) => Err(Failure::bad_request(format!("`{key}` is given twice"))),
-        }
+        self.0.get(key).map_err(Failure::bad_request)
     }
 
     /// Whether an option is on.
     pub(super) fn flag(&self, key: &str) -> Result<bool, Failure> {
-        match self.get(key)? {
-            None | Some("false" | "0") => Ok(false),
-            Some("true" | "1") => Ok(true),
-            Some(_) => Err(Failure::bad_request(format!(
-                "`{key}` must be true or false"
-            ))),
-        }
+        self.0.flag(key).map_err(Failure::bad_request)
     }
 
     /// A whole number.
     pub(super) fn number(&self, key: &str) -> Result<Option<u64>, Failure> {
-        let Some(text) = self.get(key)? else {
-            return Ok(None);
-        };
-        let number = text.parse().map_err(|_| {
-            Failure::bad_request(format!(
-                "`{key}` must be a whole number, not `{}`",
-                shown(text)
-            ))
-        })?;
-        Ok(Some(number))
+        self.0.number(key).map_err(Failure::bad_request)
     }
 
     /// Whether nothing is to be changed.
     pub(super) fn dry_run(&self) -> Result<bool, Failure> {
-        self.0
-            .get("dryRun")
-            .map_or(Ok(false), |values| dry_run(values))
+        dry_run(self.0.all("dryRun"))
     }
 }
 
@@ -162,30 +134,13 @@ pub(super) fn format(headers: &HeaderMap) -> Result<Format, Failure> {
 
 /// The media ranges that the client takes, in its order and in small letters.
 pub(super) fn ranges(headers: &HeaderMap) -> Vec<String> {
-    headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(|range| String::from_utf8_lossy(range).trim().to_ascii_lowercase())
-        .filter(|range| !range.is_empty())
-        .collect()
-}
-
-/// Whether a media type (without parameters) is or stands for JSON.
-pub(super) fn is_json(media: &str) -> bool {
-    matches!(media, "application/json" | "application/*" | "*/*")
+    let given = headers.get_all(header::ACCEPT).iter();
+    query::ranges(given.map(header::HeaderValue::as_bytes))
 }
 
 /// Whether the client takes JSON, whole or in one of the forms of lists.
 pub(super) fn accepts_json(headers: &HeaderMap) -> Result<(), Failure> {
-    let ranges = ranges(headers);
-    let takes = |range: &String| {
-        let mut parts = range.split(';').map(str::trim);
-        let plain = is_json(parts.next().unwrap_or_default())
-            && parts.all(|part| !part.starts_with("as=") && !matches!(part, "q=0" | "q=0.0"));
-        plain || table::is_known(range)
-    };
-    if ranges.is_empty() || ranges.iter().any(takes) {
+    if query::take_json(&ranges(headers)) {
         return Ok(());
     }
     Err(Failure::new(

@@ -9,6 +9,7 @@ use cb_core::schema::columns;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::query;
 use super::request::Options;
 use super::status::Failure;
 
@@ -61,7 +62,7 @@ impl Form {
         };
         let form = super::request::ranges(headers)
             .into_iter()
-            .find_map(|range| match wanted(&range)? {
+            .find_map(|range| match query::form_in(&range)? {
                 "" => Some(Form::Object),
                 "table" => Some(Form::Table(include)),
                 "partialobjectmetadata" | "partialobjectmetadatalist" => Some(Form::Metadata),
@@ -102,33 +103,6 @@ impl Form {
             }),
         }
     }
-}
-
-/// What a media range asks for in `as`; `None` if there is nothing of it here.
-fn wanted(range: &str) -> Option<&str> {
-    let mut parts = range.split(';').map(str::trim);
-    if !super::request::is_json(parts.next()?) {
-        return None;
-    }
-    let mut form = "";
-    for part in parts {
-        match part.split_once('=')? {
-            ("as", value) => form = value,
-            ("v", "v1") | ("g", "meta.k8s.io") => {}
-            // `v1beta1` of these forms is no longer anybody's.
-            ("v" | "g", _) | ("q", "0" | "0.0") => return None,
-            _ => {}
-        }
-    }
-    Some(form)
-}
-
-/// Whether a range asks for a form that there is.
-pub(super) fn is_known(range: &str) -> bool {
-    matches!(
-        wanted(range),
-        Some("table" | "partialobjectmetadata" | "partialobjectmetadatalist")
-    )
 }
 
 fn partial(object: &Value) -> Value {

@@ -1,13 +1,9 @@
 //! A kubeconfig, as `cbctl kubeconfig` and others print it: the server, the
 //! certificate authority and the token of its current context.
 
-use std::path::Path;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-
-use crate::error::{CommandError, plain};
 
 /// What a context needs of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,21 +55,8 @@ struct Chosen {
     user: String,
 }
 
-/// Reads a file.
-pub(super) fn read(path: &Path) -> Result<Read, CommandError> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| CommandError::failed(format!("cannot read {shown}: {}", plain(&error))))?;
-    // Not serde's words: they may quote the token (law 11).
-    parse(&text).ok_or_else(|| {
-        CommandError::failed(format!(
-            "{shown} is no kubeconfig whose current context has a server, a certificate authority and a token in it"
-        ))
-        .hint("`cbctl kubeconfig NAME` prints one on the host")
-    })
-}
-
-fn parse(text: &str) -> Option<Read> {
+/// Reads its text. Why it is none is not said: it may quote the token (law 11).
+pub(super) fn parse(text: &str) -> Option<Read> {
     let config: Config = serde_yaml::from_str(text).ok()?;
     let named = |list: Vec<Named>, name: &str| list.into_iter().find(|one| one.name == name);
     let chosen = named(config.contexts, &config.current_context)?.context;

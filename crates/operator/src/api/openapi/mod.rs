@@ -16,6 +16,7 @@ use cb_core::api::{API_VERSION, GROUP, Kind, VERSION};
 use cb_core::{digest, schema};
 use serde_json::{Map, Value, json};
 
+use super::query;
 use super::request;
 use super::routes::no_such_path;
 use super::status::Failure;
@@ -36,7 +37,7 @@ pub(super) async fn version_2(headers: HeaderMap) -> Result<Response, Failure> {
     let ranges = request::ranges(&headers);
     let named = |range: &String, name: &str| range.split(';').next() == Some(name);
     let is_proto = |range: &String| PROTO.iter().any(|name| named(range, name));
-    let is_json = |range: &String| range.split(';').next().is_some_and(request::is_json);
+    let is_json = |range: &String| range.split(';').next().is_some_and(query::is_json);
     match ranges
         .iter()
         .find(|range| is_proto(range) || is_json(range))
