@@ -103,3 +103,22 @@ fn domains_follow_swaps_and_renames() -> Result<()> {
     );
     Ok(())
 }
+
+/// The last manifest of a folder is deleted by name, though an empty folder by
+/// itself removes nothing: it may be one that is not mounted.
+#[test]
+fn the_last_manifest_of_a_folder_is_deleted_by_name() -> Result<()> {
+    let world = World::running("last")?;
+    let get = || world.host.exec(&["cbctl", "get", "application", "tiny"]);
+    assert_eq!(get()?.code, Some(0));
+    let delete = ["cbctl", "delete", "application", "tiny", "--timeout", "60s"];
+    let deleted = world.host.exec(&delete)?;
+    assert_eq!(deleted.code, Some(0), "{deleted:?}");
+    for _ in 0..2 {
+        let gone = get()?;
+        let told = "Error from server (NotFound): applications \"tiny\" not found";
+        assert!(gone.stderr.contains(told), "{gone:?}");
+        world.host.sh("systemctl restart cb-operator")?;
+    }
+    Ok(())
+}

@@ -25,6 +25,7 @@ use cb_core::api::{Application, Host, Kind, Tenant};
 use cb_core::manifest::{AnyObject, Diagnostic, File, parse};
 use cb_core::patch::{Provenance, Written};
 use cb_core::record::Record;
+use cb_core::releases::needed_by;
 use cb_core::types::{ObjectName, TenantName};
 use cb_host::files::{self, FileCache, FileSpec, chain};
 
@@ -184,6 +185,9 @@ impl<H: cb_host::Host + 'static> Backend for Daemon<H> {
                 .await
                 .map_err(|error| Refusal::Internal(error.to_string()))?;
             self.controller.changed(tenant, Reason::Manifest);
+        }
+        if kind == Kind::Application {
+            self.forget_application(name).await?;
         }
         Ok(())
     }
@@ -474,6 +478,26 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
                 target.path
             ))),
         }
+    }
+
+    /// An Application that was deleted by name is gone, also if the folder is
+    /// empty without it: by itself an empty folder removes nothing, as it may be
+    /// one that is not mounted.
+    async fn forget_application(&self, name: &str) -> Result<(), Refusal> {
+        let Ok(application) = name.parse::<ObjectName>() else {
+            return Ok(());
+        };
+        let target = find(&self.catalog.manifests(), Kind::Application, name)?;
+        let is_needed = self.state().with_records(|records| {
+            let needed = records.values().flat_map(needed_by);
+            needed.into_iter().any(|id| id.application == application)
+        });
+        let is_known = self.state().application(&application).is_some();
+        if target.current.is_none() && !target.refused && is_known && !is_needed {
+            let removed = self.state().remove_application(&application).await;
+            removed.map_err(|error| Refusal::Internal(error.to_string()))?;
+        }
+        Ok(())
     }
 
     fn unused(&self, application: &str) -> Result<(), Refusal> {
