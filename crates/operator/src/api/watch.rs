@@ -51,6 +51,11 @@ pub(super) struct Request {
 /// How often a client that wants to know is told how far it is.
 const BOOKMARK_TIME: Duration = Duration::from_secs(60);
 
+/// How many bytes of events that are there already are sent together. A client of
+/// kube-rs may begin to work on a list that is streamed when it has a part of it,
+/// and misses then what it does not find yet.
+const TOGETHER: usize = 256 * 1024;
+
 /// The body of the answer: it ends at the time or when the server stops.
 pub(super) fn body<K, V>(store: &Store<K, V>, render: Render<V>, request: Request) -> Body
 where
@@ -80,9 +85,15 @@ where
         let stop = stop.clone();
         async move {
             loop {
-                if let Some(event) = ready.pop_front() {
-                    let line = Ok::<_, Infallible>(given(event));
-                    return Some((line, (ready, feed, timer, permit)));
+                if !ready.is_empty() {
+                    let mut lines = Vec::new();
+                    while lines.len() < TOGETHER
+                        && let Some(event) = ready.pop_front()
+                    {
+                        lines.extend_from_slice(&given(event));
+                    }
+                    let lines = Ok::<_, Infallible>(Bytes::from(lines));
+                    return Some((lines, (ready, feed, timer, permit)));
                 }
                 let source = feed.as_mut()?;
                 let next = tokio::select! {
