@@ -128,7 +128,6 @@ fn controls(hint: &str, how: &[&str]) -> Result<()> {
     }
     world.put_tiny("ca12", "")?;
     annotated("ca12", "v1")?;
-    // A stop waits for passes, and the client's back-off grows meanwhile.
     world.wait_ready("ca12")?;
 
     // What changes while no operator is there is not missed either.

@@ -23,6 +23,7 @@ use kube::core::GroupVersionKind;
 use kube::discovery::{ApiResource, pinned_kind};
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{self, Store};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, InitialListStrategy, watcher};
 use kube::runtime::{Controller, WatchStreamExt as _};
 use kube::{Api, Client, ResourceExt as _};
@@ -63,10 +64,26 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
+/// The same pause after every failure. The default one doubles to 30 seconds,
+/// which is kind to a server and long for who waits in a test.
+struct Steady;
+
+impl Iterator for Steady {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_millis(500))
+    }
+}
+
+impl Backoff for Steady {
+    fn reset(&mut self) {}
+}
+
 async fn reflect(tenants: Api<DynamicObject>, resource: ApiResource, config: watcher::Config) {
     let writer = reflector::store::Writer::new(resource);
     let known = writer.as_reader();
-    let events = watcher(tenants, config).default_backoff().reflect(writer);
+    let events = watcher(tenants, config).backoff(Steady).reflect(writer);
     let mut events = pin!(events);
     while let Some(event) = events.next().await {
         match event {
@@ -97,6 +114,7 @@ async fn control(tenants: Api<DynamicObject>, resource: ApiResource, config: wat
         Action::requeue(Duration::from_secs(1))
     };
     Controller::new_with(tenants.clone(), config, resource)
+        .trigger_backoff(Steady)
         .run(annotate, again, Arc::new(tenants))
         .for_each(|done| async move {
             match done {
