@@ -41,6 +41,8 @@ for (1 .. $rounds) {
         $begun = append();
         wait_for(sub { my @stat = stat $unit; @stat && $stat[1] != $inode });
         print int((time - $begun) * 1e6), "\n";
+        # Until systemd has read it too, the next one would wait for that.
+        wait_for(sub { `systemctl show -P NeedDaemonReload $tenant-api` eq "no\n" });
     } elsif ($what eq 'unit-seen') {
         chomp(my $pid = `systemctl show -P MainPID $tenant-api`);
         $begun = time;
