@@ -4,6 +4,7 @@
 //! A write goes to the folder of manifests, is judged as if it were there
 //! before it is, and then takes the way of every other manifest.
 
+mod deletion;
 mod diff;
 mod drift;
 mod manifest;
@@ -25,8 +26,7 @@ use cb_core::api::{Application, Host, Kind, Tenant};
 use cb_core::manifest::{AnyObject, Diagnostic, File, parse};
 use cb_core::patch::{Provenance, Written};
 use cb_core::record::Record;
-use cb_core::releases::needed_by;
-use cb_core::types::{ObjectName, TenantName};
+use cb_core::types::TenantName;
 use cb_host::files::{self, FileCache, FileSpec, chain};
 
 use crate::access::Access;
@@ -394,32 +394,6 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
         }
     }
 
-    async fn remove_manifest(
-        &self,
-        target: &Target,
-        kind: Kind,
-        name: &str,
-    ) -> Result<(), Refusal> {
-        if let (Some(_), Some(object)) = (&target.shared, &target.current) {
-            let new = self.rewritten(target, New::Gone).await?;
-            if let Some(source) = self.source.get() {
-                let wish = source::Wish::take_out(&target.path, object, new);
-                return self.commit(source, wish).await;
-            }
-            return self.write_manifest(target, object, new).await;
-        }
-        if let Some(source) = self.source.get() {
-            let wish = source::Wish::remove(&target.path, kind, name);
-            return self.commit(source, wish).await;
-        }
-        let path = self.manifests.join(&target.path);
-        let removed = tokio::task::spawn_blocking(move || files::remove(&path)).await;
-        removed
-            .map_err(internal)?
-            .map(drop)
-            .map_err(|error| Refusal::Internal(chain(&error)))
-    }
-
     async fn write_manifest(
         &self,
         target: &Target,
@@ -455,69 +429,6 @@ impl<H: cb_host::Host + 'static> Daemon<H> {
                 .map_err(|error| Refusal::Internal(chain(&error)))
         };
         tokio::task::spawn_blocking(work).await.map_err(internal)?
-    }
-
-    /// A file that nothing can be read from may be the home of others too; they
-    /// would be gone with it (law 2).
-    fn alone_in(&self, target: &Target, name: &str) -> Result<(), Refusal> {
-        if !target.refused {
-            return Ok(());
-        }
-        let other = self.state().with_records(|records| {
-            let mut others = records.values().filter(|record| {
-                record.phase == cb_core::record::Phase::Active
-                    && record.file == target.path
-                    && record.name().as_str() != name
-            });
-            others.next().map(|record| record.name().clone())
-        });
-        match other {
-            None => Ok(()),
-            Some(other) => Err(Refusal::Conflict(format!(
-                "{} has errors and was last accepted with tenant `{other}` in it; put that file right first",
-                target.path
-            ))),
-        }
-    }
-
-    /// An Application that was deleted by name is gone, also if the folder is
-    /// empty without it: by itself an empty folder removes nothing, as it may be
-    /// one that is not mounted.
-    async fn forget_application(&self, name: &str) -> Result<(), Refusal> {
-        let Ok(application) = name.parse::<ObjectName>() else {
-            return Ok(());
-        };
-        let target = find(&self.catalog.manifests(), Kind::Application, name)?;
-        let is_needed = self.state().with_records(|records| {
-            let needed = records.values().flat_map(needed_by);
-            needed.into_iter().any(|id| id.application == application)
-        });
-        let is_known = self.state().application(&application).is_some();
-        if target.current.is_none() && !target.refused && is_known && !is_needed {
-            let removed = self.state().remove_application(&application).await;
-            removed.map_err(|error| Refusal::Internal(error.to_string()))?;
-        }
-        Ok(())
-    }
-
-    fn unused(&self, application: &str) -> Result<(), Refusal> {
-        let Ok(application) = application.parse::<ObjectName>() else {
-            return Err(Refusal::NotFound);
-        };
-        let users: Vec<String> = self.state().with_records(|records| {
-            let users = records.values().filter(|record| {
-                record.phase == cb_core::record::Phase::Active
-                    && record.tenant.spec.application == application
-            });
-            users.map(|record| record.name().to_string()).collect()
-        });
-        if users.is_empty() {
-            return Ok(());
-        }
-        Err(Refusal::Conflict(format!(
-            "application `{application}` is used by tenants {}; delete them first",
-            users.join(", ")
-        )))
     }
 }
 
