@@ -199,16 +199,19 @@ impl<K: Ord + Clone, V: PartialEq> Feed<K, V> {
 
     fn event(&self, change: &Change<K, V>) -> Option<Value> {
         let selected = |value: &Arc<V>| self.selected(value, change.revision);
-        let before = change.before.as_ref().and_then(selected);
         let now = match change.kind {
             ChangeKind::Deleted => None,
             ChangeKind::Added | ChangeKind::Modified => selected(&change.value),
         };
-        let (kind, object) = match (before, now) {
-            (None, Some(now)) => ("ADDED", now),
-            (Some(_), Some(now)) => ("MODIFIED", now),
-            (Some(before), None) => ("DELETED", before),
-            (None, None) => return None,
+        let (kind, object) = match now {
+            Some(now) => {
+                // Most watches are of everything, and what it was need not be
+                // shown for that.
+                let had = |before| self.selector.is_all() || selected(before).is_some();
+                let had = change.before.as_ref().is_some_and(had);
+                (if had { "MODIFIED" } else { "ADDED" }, now)
+            }
+            None => ("DELETED", change.before.as_ref().and_then(selected)?),
         };
         Some(json!({"type": kind, "object": object}))
     }
