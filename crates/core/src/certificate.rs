@@ -7,7 +7,6 @@
 //! is broken, or half renewed, takes nothing down. What must not live here:
 //! reading files and parsing certificates.
 
-use crate::status::ProblemReason;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::{ConditionStatus, Tenant};
 use crate::digest;
 use crate::observed::Secret;
+use crate::status::ProblemReason;
 use crate::types::DomainName;
 
 /// The reasons of the condition `CertificateValid` that a person is told of.

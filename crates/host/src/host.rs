@@ -4,7 +4,6 @@
 //! properties, simulation and faults). An implementation decides nothing: what
 //! to do comes from `cb_core::plan`, what it means from `cb_core::status`.
 
-use cb_core::status::ProblemReason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use cb_core::disk::DiskUse;
 use cb_core::drift::Drift;
 use cb_core::observed::{Health, Observed, Scope};
 use cb_core::plan::Action;
+use cb_core::status::ProblemReason;
 use cb_core::types::{BackupId, TenantName};
 
 /// A host that tenants run on.

@@ -11,7 +11,6 @@
 //! long is not repeated soon, so that counting never is what a host does most.
 //! What a use means is `cb_core::disk`'s, and what follows from it the plan's.
 
-use cb_core::status::ProblemReason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +22,7 @@ use cb_core::event::{Event, Reason};
 use cb_core::layout::unit_name;
 use cb_core::plan::Action;
 use cb_core::record::{Phase, Record};
+use cb_core::status::ProblemReason;
 use cb_core::types::TenantName;
 use cb_host::DiskQuery;
 use futures::StreamExt as _;

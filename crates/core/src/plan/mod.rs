@@ -12,7 +12,6 @@
 mod converge;
 mod remove;
 
-use crate::status::ProblemReason;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -22,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::desired::{Credential, Folder, FolderOwner, ManagedFile, Release};
 use crate::drift::Drift;
 use crate::record::Ports;
+use crate::status::ProblemReason;
 use crate::types::{ObjectName, TenantName};
 
 pub use converge::converge;

@@ -1,7 +1,6 @@
 //! Scenarios of the planner; the properties over random states are tested
 //! where a host can apply plans.
 
-use crate::status::ProblemReason;
 use std::collections::{BTreeMap, BTreeSet};
 
 mod adopt;
@@ -14,6 +13,7 @@ use crate::desired::{Desired, Inputs};
 use crate::mark::Owner;
 use crate::observed::{Observed, PathState, UnitState, User};
 use crate::record::{Phase, Record, Started};
+use crate::status::ProblemReason;
 
 struct World {
     record: Record,

@@ -1,11 +1,11 @@
 //! How far a repository is followed: kept over restarts, and shown.
 
-use crate::status::ProblemReason;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::api::GitRepository;
+use crate::status::ProblemReason;
 use crate::types::{CommitId, GitRef, GitUrl, RepositoryPath};
 
 /// A commit, for people.

@@ -3,13 +3,13 @@
 //! It does what it is told, also to what is not the operator's: that this does
 //! not happen is for the planner, and the properties test the planner.
 
-use cb_core::status::ProblemReason;
 use std::path::{Path, PathBuf};
 
 use cb_core::desired::{Credential, Folder, FolderOwner, ManagedFile, Release};
 use cb_core::layout::Layout;
 use cb_core::observed::User;
 use cb_core::plan::Action;
+use cb_core::status::ProblemReason;
 use cb_core::types::TenantName;
 
 use super::disk::Node;

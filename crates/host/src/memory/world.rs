@@ -4,7 +4,6 @@
 //! per step that a machine does at once (a rename, a call to systemd). That is
 //! where it is cut off.
 
-use cb_core::status::ProblemReason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use cb_core::layout::{Layout, user_name};
 use cb_core::mark::Owner;
 use cb_core::observed::{FOREIGN_UNIT_FOLDERS, Health, Observed, Scope, User};
 use cb_core::secret::{Opened, SecretSource};
+use cb_core::status::ProblemReason;
 use cb_core::types::{ObjectName, TenantName, Version};
 
 use super::disk::{Disk, Node};

@@ -1,10 +1,10 @@
 //! The files that services load credentials from.
 
-use cb_core::status::ProblemReason;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use cb_core::desired::Credential;
+use cb_core::status::ProblemReason;
 use cb_core::types::TenantName;
 
 use super::SystemHost;

@@ -1,13 +1,13 @@
 //! Doing one action. Each guards what is not ours once more, because the host
 //! may have changed since the plan was made (law 3).
 
-use cb_core::status::ProblemReason;
 use std::path::{Path, PathBuf};
 
 use cb_core::desired::{Folder, FolderOwner, ManagedFile};
 use cb_core::mark::Owner;
 use cb_core::observed::{DROP_IN_FOLDERS, FOREIGN_UNIT_FOLDERS};
 use cb_core::plan::Action;
+use cb_core::status::ProblemReason;
 use cb_core::types::TenantName;
 
 use super::{SystemHost, credentials};

@@ -10,7 +10,6 @@
 //!
 //! [`look`]: Network::look
 
-use cb_core::status::ProblemReason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +21,7 @@ use cb_core::drift::{Drift, DriftKind};
 use cb_core::layout::{Layout, user_name};
 use cb_core::mark::Owner;
 use cb_core::network::{BOOT_UNIT, Rules, TABLE, Tenant, boot_unit, shared_ports};
+use cb_core::status::ProblemReason;
 use cb_core::types::TenantName;
 use cb_runtime::{CoalesceConfig, Coalescer};
 

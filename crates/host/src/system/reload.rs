@@ -3,10 +3,10 @@
 //! The marker is in the state folder from before a unit file changes until a
 //! reload that began after the change has succeeded.
 
-use cb_core::status::ProblemReason;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cb_core::status::ProblemReason;
 use cb_runtime::{CoalesceConfig, Coalescer};
 
 use crate::ActionError;

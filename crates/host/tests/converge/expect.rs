@@ -1,11 +1,11 @@
 //! What must be true of a host, told from what truly runs and is there.
 
-use cb_core::status::ProblemReason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use cb_core::desired::{Credential, Desired, FolderOwner};
 use cb_core::plan::{Aspect, Plan};
+use cb_core::status::ProblemReason;
 use cb_host::memory::{MemoryHost, Node, Snapshot};
 
 use super::operator::{Wanted, World};

@@ -2,7 +2,6 @@
 //! the host's alerts are made from, in the log and as events, once each, and in
 //! status files of manifests that never became tenants.
 
-use cb_core::status::ProblemReason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,6 +9,7 @@ use cb_core::admission::Admission;
 use cb_core::api::{Host, Kind};
 use cb_core::event::{Event, Reason};
 use cb_core::manifest::Diagnostic;
+use cb_core::status::ProblemReason;
 use cb_core::types::TenantName;
 
 use crate::recorder::Recorder;

@@ -5,7 +5,6 @@
 //! instruction it goes on from what is published: a commit that is in effect
 //! and not noted is judged again, and is the same.
 
-use cb_core::status::ProblemReason;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use std::time::Duration;
 use cb_core::api::{GitRepository, Kind};
 use cb_core::event::{Event, Reason as Happened};
 use cb_core::source::{Applied, Refused, SourceStatus, Tip, Unreachable, Verdict, judge};
+use cb_core::status::ProblemReason;
 use cb_core::types::{CommitId, TenantName};
 use cb_host::files::chain;
 use cb_host::source::{Ask, Change, Content, Fetched, Repository, SourceError, publish, published};

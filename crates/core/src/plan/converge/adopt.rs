@@ -1,7 +1,6 @@
 //! What a person or another tool set up and a manifest asks to take over
 //! ([`crate::adopt`]).
 
-use crate::status::ProblemReason;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use crate::adopt::{self, Handmade, SiteFile, UnitFile};
 use crate::desired::DesiredService;
 use crate::observed::Secret;
 use crate::plan::{Action, Aspect};
+use crate::status::ProblemReason;
 
 type Environment = BTreeMap<String, String>;
 

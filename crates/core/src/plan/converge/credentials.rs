@@ -4,7 +4,6 @@
 //! operator's is the folder they are in, which is root's and made by the
 //! operator for nothing else.
 
-use crate::status::ProblemReason;
 use std::path::PathBuf;
 
 use super::Planner;
@@ -12,6 +11,7 @@ use super::compare::{Difference, conflict};
 use crate::desired::{Credential, Desired};
 use crate::observed::{Observed, PathState};
 use crate::plan::{Action, Aspect, Cause};
+use crate::status::ProblemReason;
 
 impl Planner<'_> {
     /// Blocks the services while something else is in the place of a

@@ -12,7 +12,6 @@ pub(crate) mod credentials;
 pub(super) mod proxy;
 mod services;
 
-use crate::status::ProblemReason;
 use std::path::{Path, PathBuf};
 
 use super::{Action, Aspect, Blocked, Cause, Hold, Plan, Step};
@@ -25,6 +24,7 @@ use crate::layout::{Layout, unit_name};
 use crate::mark::Owner;
 use crate::observed::{FOREIGN_UNIT_FOLDERS, Observed, PathState, UnitState};
 use crate::record::{Ports, Record};
+use crate::status::ProblemReason;
 
 /// Compares the desired state of a tenant with what was seen. `ports` are the
 /// ports that `desired` was made with.

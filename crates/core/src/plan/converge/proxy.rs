@@ -4,7 +4,6 @@
 //! names it and removed once no site does: nginx never finds another
 //! certificate than the one that was tested with the site.
 
-use crate::status::ProblemReason;
 use std::path::PathBuf;
 
 use super::compare::Difference;
@@ -14,6 +13,7 @@ use crate::layout::Layout;
 use crate::mark::Owner;
 use crate::observed::Observed;
 use crate::plan::{Action, Aspect};
+use crate::status::ProblemReason;
 
 impl Planner<'_> {
     pub(super) fn proxy(&mut self) {

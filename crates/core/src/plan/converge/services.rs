@@ -1,6 +1,5 @@
 //! The environment and the units, and which of them are stopped and started.
 
-use crate::status::ProblemReason;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use crate::api::DriftPolicy;
 use crate::desired::DesiredService;
 use crate::observed::{FOREIGN_UNIT_FOLDERS, UnitState};
 use crate::plan::{Action, Aspect, Cause, Step};
+use crate::status::ProblemReason;
 
 impl Planner<'_> {
     /// Units of the tenant that no service wants any more.

@@ -1,7 +1,6 @@
 //! Each kind of drift is named, put right by steps, and none where somebody
 //! asked for a change.
 
-use crate::status::ProblemReason;
 use std::path::PathBuf;
 
 use super::*;
@@ -9,6 +8,7 @@ use crate::api::BackupPolicy;
 use crate::drift::{Actor, Drift, DriftKind};
 use crate::observed::{Account, Exit, Health};
 use crate::operation;
+use crate::status::ProblemReason;
 
 const API: &str = "ky04-api.service";
 

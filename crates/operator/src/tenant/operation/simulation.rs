@@ -4,7 +4,6 @@
 //! Each run has a seed that it is made of. `CB_SIMULATION_SEED` runs one of
 //! them again, `CB_SIMULATION_RUNS` says how many are run.
 
-use cb_core::status::ProblemReason;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use cb_core::database::{Job, JobFailure};
 use cb_core::observed::Health;
 use cb_core::operation::{Kind, Phase, Request, Wish};
 use cb_core::record::Phase as Life;
+use cb_core::status::ProblemReason;
 use cb_core::types::ObjectName;
 use cb_host::memory::{Content, Fault, JobFault};
 
