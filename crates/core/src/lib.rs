@@ -32,6 +32,7 @@ pub mod database;
 pub mod desired;
 pub mod digest;
 pub mod disk;
+pub mod documented;
 pub mod drift;
 pub mod elapsed;
 pub mod event;

@@ -3,9 +3,9 @@
 //! The reference `docs/drift.md` is written from it, so every kind says what
 //! it means, what the operator does about it and what a person should do.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+
+use crate::documented::documented;
 
 /// Whether `driftPolicy: Correct` undoes a kind of drift.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,59 +16,11 @@ pub enum Remedy {
     Report,
 }
 
-/// What the reference says of a kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct About {
+documented! {
+    /// How the host differs from what was applied.
+    enum DriftKind;
     /// Whether it is undone with `driftPolicy: Correct`.
-    pub remedy: Remedy,
-    /// What it means.
-    pub meaning: &'static str,
-    /// What the operator does with `driftPolicy: Correct`.
-    pub operator: &'static str,
-    /// What a person should do.
-    pub person: &'static str,
-}
-
-/// Declares the kinds: name, remedy, and the three texts of [`About`].
-macro_rules! kinds {
-    ($($name:ident: $remedy:ident, $meaning:literal, $operator:literal, $person:literal;)*) => {
-        /// How the host differs from what was applied.
-        #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-        )]
-        pub enum DriftKind {
-            $(#[doc = $meaning] $name,)*
-        }
-
-        impl DriftKind {
-            /// All kinds, in the order of the reference.
-            pub const ALL: &[DriftKind] = &[$(DriftKind::$name,)*];
-
-            /// The CamelCase word.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(DriftKind::$name => stringify!($name),)*
-                }
-            }
-
-            /// What the reference says of it.
-            #[must_use]
-            pub fn about(self) -> About {
-                match self {
-                    $(DriftKind::$name => About {
-                        remedy: Remedy::$remedy,
-                        meaning: $meaning,
-                        operator: $operator,
-                        person: $person,
-                    },)*
-                }
-            }
-        }
-    };
-}
-
-kinds! {
+    fn remedy -> Remedy;
     ServiceStopped: Correct,
         "A service does not run, and neither the operator nor the service itself ended it: \
          somebody stopped it, for example with `systemctl stop`.",
@@ -247,7 +199,7 @@ impl DriftKind {
     /// Whether `driftPolicy: Correct` undoes it.
     #[must_use]
     pub fn is_corrected(self) -> bool {
-        self.about().remedy == Remedy::Correct
+        self.remedy() == Remedy::Correct
     }
 
     /// Whether the service ended by itself: systemd restarts it, and what ends
@@ -258,25 +210,14 @@ impl DriftKind {
     }
 }
 
-impl fmt::Display for DriftKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// The reference of all kinds as Markdown: `docs/drift.md`.
 #[must_use]
 pub fn reference() -> String {
-    use fmt::Write as _;
     let mut out = include_str!("intro.md").to_owned();
     for kind in DriftKind::ALL {
-        let about = kind.about();
-        // Writing to a String cannot fail.
-        let _ = write!(
-            out,
-            "\n### {kind}\n\n{}\n\n- **The operator, with `Correct`:** {}\n- **You:** {}\n",
-            about.meaning, about.operator, about.person
-        );
+        let heading = format!("### {kind}");
+        let operator = "The operator, with `Correct`";
+        kind.about().write(&mut out, &heading, "", operator);
     }
     out
 }

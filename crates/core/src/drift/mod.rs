@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use find::find;
 pub use find::schema;
-pub use kind::{About, DriftKind, Remedy, reference};
+pub use kind::{DriftKind, Remedy, reference};
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ mod journal;
 mod reason;
 
 pub use journal::{Added, Journal};
-pub use reason::{About, EventType, Reason, reference};
+pub use reason::{EventType, Reason, reference};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -3,9 +3,9 @@
 //! The reference `docs/events.md` is written from it, so every reason says what
 //! it means, what the operator does and what a person should do.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+
+use crate::documented::documented;
 
 /// Whether an event is part of the ordinary course.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,59 +27,11 @@ impl EventType {
     }
 }
 
-/// What the reference says of a reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct About {
+documented! {
+    /// Why an event happened.
+    enum Reason;
     /// Whether it is part of the ordinary course.
-    pub kind: EventType,
-    /// What it means.
-    pub meaning: &'static str,
-    /// What the operator does.
-    pub operator: &'static str,
-    /// What a person should do.
-    pub person: &'static str,
-}
-
-/// Declares the reasons: name, type, and the three texts of [`About`].
-macro_rules! reasons {
-    ($($name:ident: $kind:ident, $meaning:literal, $operator:literal, $person:literal;)*) => {
-        /// Why an event happened.
-        #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-        )]
-        pub enum Reason {
-            $(#[doc = $meaning] $name,)*
-        }
-
-        impl Reason {
-            /// All reasons, in the order of the reference.
-            pub const ALL: &[Reason] = &[$(Reason::$name,)*];
-
-            /// The CamelCase word.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Reason::$name => stringify!($name),)*
-                }
-            }
-
-            /// What the reference says of it.
-            #[must_use]
-            pub fn about(self) -> About {
-                match self {
-                    $(Reason::$name => About {
-                        kind: EventType::$kind,
-                        meaning: $meaning,
-                        operator: $operator,
-                        person: $person,
-                    },)*
-                }
-            }
-        }
-    };
-}
-
-reasons! {
+    fn kind -> EventType;
     Created: Normal,
         "A manifest of a tenant that was not known here was accepted.",
         "Gives the tenant ports and brings it up.",
@@ -260,24 +212,9 @@ reasons! {
         "Check the sink with `cbctl alerts test NAME`.";
 }
 
-impl Reason {
-    /// Whether it is part of the ordinary course.
-    #[must_use]
-    pub fn kind(self) -> EventType {
-        self.about().kind
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// The reference of all reasons as Markdown: `docs/events.md`.
 #[must_use]
 pub fn reference() -> String {
-    use fmt::Write as _;
     let mut out = "<!-- Generated from the operator's reasons; do not edit. -->\n\n# Events\n\n\
          `cbctl events` shows what happened, to tenants and to the host. An event that happens \
          again with the same words is counted instead of repeated. Each object keeps its newest \
@@ -286,16 +223,11 @@ pub fn reference() -> String {
          These are all the reasons there are.\n"
         .to_owned();
     for reason in Reason::ALL {
-        let about = reason.about();
-        // Writing to a String cannot fail.
-        let _ = write!(
-            out,
-            "\n## {reason}\n\n*{}.* {}\n\n- **The operator:** {}\n- **You:** {}\n",
-            about.kind.as_str(),
-            about.meaning,
-            about.operator,
-            about.person
-        );
+        let heading = format!("## {reason}");
+        let first = format!("*{}.* ", reason.kind().as_str());
+        reason
+            .about()
+            .write(&mut out, &heading, &first, "The operator");
     }
     out
 }

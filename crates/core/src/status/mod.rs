@@ -13,7 +13,7 @@ mod reason;
 use std::collections::BTreeMap;
 
 use self::conditions::{conditions, since};
-pub use self::reason::{About, ProblemReason, reference};
+pub use self::reason::{ProblemReason, reference};
 use crate::api::{
     CertificateStatus, Condition, ConditionStatus, DiskStatus, ServiceStatus, TenantStatus,
 };

@@ -3,61 +3,14 @@
 //! The reference `docs/reasons.md` is written from it, so every reason says
 //! what it means, what the operator does and what a person should do.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-/// What the reference says of a reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct About {
-    /// What it means.
-    pub meaning: &'static str,
-    /// What the operator does.
-    pub operator: &'static str,
-    /// What a person should do.
-    pub person: &'static str,
-}
+use crate::documented::documented;
 
-/// Declares the reasons: name, and the three texts of [`About`].
-macro_rules! reasons {
-    ($($name:ident: $meaning:literal, $operator:literal, $person:literal;)*) => {
-        /// Why a tenant is not ready. It is the `reason` of a condition, and of
-        /// the alert if a person is needed.
-        #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-        )]
-        pub enum ProblemReason {
-            $(#[doc = $meaning] $name,)*
-        }
-
-        impl ProblemReason {
-            /// All reasons, in the order of the reference.
-            pub const ALL: &[ProblemReason] = &[$(ProblemReason::$name,)*];
-
-            /// The CamelCase word.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(ProblemReason::$name => stringify!($name),)*
-                }
-            }
-
-            /// What the reference says of it.
-            #[must_use]
-            pub fn about(self) -> About {
-                match self {
-                    $(ProblemReason::$name => About {
-                        meaning: $meaning,
-                        operator: $operator,
-                        person: $person,
-                    },)*
-                }
-            }
-        }
-    };
-}
-
-reasons! {
+documented! {
+    /// Why a tenant is not ready. It is the `reason` of a condition, and of the
+    /// alert if a person is needed.
+    enum ProblemReason;
     Refused:
         "The manifest has an error, or cannot take effect beside the others.",
         "Keeps the tenant as it was accepted last; of a new one it makes nothing.",
@@ -296,25 +249,13 @@ reasons! {
         "Make room.";
 }
 
-impl fmt::Display for ProblemReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// The reference of all reasons as Markdown: `docs/reasons.md`.
 #[must_use]
 pub fn reference() -> String {
-    use fmt::Write as _;
     let mut out = include_str!("reasons.md").to_owned();
     for reason in ProblemReason::ALL {
-        let about = reason.about();
-        // Writing to a String cannot fail.
-        let _ = write!(
-            out,
-            "\n## {reason}\n\n{}\n\n- **The operator:** {}\n- **You:** {}\n",
-            about.meaning, about.operator, about.person
-        );
+        let heading = format!("## {reason}");
+        reason.about().write(&mut out, &heading, "", "The operator");
     }
     out
 }
